@@ -1,0 +1,70 @@
+"""Read-only ledger of events with two verbs: requeue and discard."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from outbox import services
+from outbox.models import ChannelState, OutboxMessage
+
+
+class ReadOnlyAdmin(admin.ModelAdmin[Any]):
+    """A ledger: nobody adds, edits or deletes rows by hand."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Never."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Never; the verbs check their own permission."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Never."""
+        return False
+
+
+@admin.register(OutboxMessage)
+class OutboxMessageAdmin(ReadOnlyAdmin):
+    """What waits, what went out by which channel, what is dead and why."""
+
+    list_display = ("id", "type", "key", "sequence", "state", "channel", "attempts", "due_at", "published_at", "error")
+    list_filter = ("state", "channel", "type")
+    search_fields = ("=id", "=key")
+    ordering = ("-id",)
+    show_full_result_count = False
+    actions = ("requeue", "discard")
+
+    @admin.action(description="Requeue: send again, same id", permissions=["requeue"])
+    def requeue(self, request: HttpRequest, queryset: QuerySet[OutboxMessage]) -> None:
+        """Pressing it twice does no harm."""
+        changed = services.requeue(list(queryset.values_list("id", flat=True)))
+        self.log_verb(request, queryset, "requeued")
+        self.message_user(request, f"{changed} events will be sent again.", messages.SUCCESS)
+
+    @admin.action(description="Discard: give up waiting events", permissions=["requeue"])
+    def discard(self, request: HttpRequest, queryset: QuerySet[OutboxMessage]) -> None:
+        """Dead events stay as they are."""
+        changed = services.discard(
+            list(queryset.values_list("id", flat=True)), f"Discarded by {request.user.get_username()}"
+        )
+        self.log_verb(request, queryset, "discarded")
+        self.message_user(request, f"{changed} events discarded.", messages.SUCCESS)
+
+    def has_requeue_permission(self, request: HttpRequest) -> bool:
+        """Who may change outbox messages may use the verbs."""
+        return request.user.has_perm("outbox.change_outboxmessage")
+
+    def log_verb(self, request: HttpRequest, queryset: QuerySet[OutboxMessage], verb: str) -> None:
+        """One audit entry per event."""
+        for row in queryset:
+            self.log_change(request, row, verb)
+
+
+@admin.register(ChannelState)
+class ChannelStateAdmin(ReadOnlyAdmin):
+    """Since when a channel fails, and why."""
+
+    list_display = ("name", "failing_since", "retry_at", "failures", "disabled", "reason", "changed_at")

@@ -1,0 +1,128 @@
+"""Event -> CloudEvents bytes (once, at enqueue) and row -> wire message (at each attempt); pure."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+JSON_CONTENT_TYPE = "application/json"
+CLOUDEVENTS_CONTENT_TYPE = "application/cloudevents+json"
+# Celery protocol 2: no callbacks, errbacks, chain or chord.
+_CELERY_EMBED = '{"callbacks": null, "errbacks": null, "chain": null, "chord": null}'
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """What the relay reads of a row; `body` is the CloudEvent as JSON text."""
+
+    id: UUID
+    topic: str
+    type: str
+    key: str
+    sequence: int
+    body: str
+    attempts: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What goes on the wire; `exchange` and `routing_key` name the place, for channels that have such places."""
+
+    id: UUID
+    exchange: str
+    routing_key: str
+    body: bytes
+    content_type: str
+    headers: dict[str, str | int | None]
+    type: str
+    key: str
+    timestamp: int
+
+
+def rfc3339(moment: datetime) -> str:
+    """`moment` in UTC with `Z` and microseconds (RFC 3339 section 5.6)."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def cloud_event(
+    *,
+    event_id: UUID,
+    source: str,
+    event_type: str,
+    key: str,
+    sequence: int,
+    time: datetime,
+    traceparent: str | None,
+    data: Mapping[str, Any],
+) -> str:
+    """The CloudEvent (1.0, structured JSON) as text; `sequence` zero-padded to 20 so that it sorts as a string."""
+    event: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": str(event_id),
+        "source": source,
+        "type": event_type,
+        "subject": key,
+        "time": rfc3339(time),
+        "datacontenttype": JSON_CONTENT_TYPE,
+        "sequence": f"{sequence:020d}",
+        "partitionkey": key,
+    }
+    if traceparent:
+        event["traceparent"] = traceparent
+    event["data"] = data
+    return json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+
+
+def wrap(event: StoredEvent, route: Mapping[str, str], source: str) -> Message:
+    """The wire message of one row for one route. The CloudEvent's bytes are embedded as they are, never re-serialised.
+
+    Wire format `celery`: Celery protocol 2, task id = event id. Wire format `cloudevents`: the JSON as body.
+    """
+    event_id = str(event.id)
+    headers: dict[str, str | int | None] = {
+        "cloudEvents_id": event_id,
+        "cloudEvents_source": source,
+        "cloudEvents_type": event.type,
+        "cloudEvents_specversion": "1.0",
+        "cloudEvents_subject": event.key,
+        "cloudEvents_time": rfc3339(event.created_at),
+    }
+    if route["wire_format"] == "celery":
+        headers |= {
+            "lang": "py",
+            "task": route["task"],
+            "id": event_id,
+            "root_id": event_id,
+            "parent_id": None,
+            "group": None,
+            "retries": 0,
+            "eta": None,
+            "expires": None,
+            # Celery logs and stores these two; the event itself stays out of both.
+            "argsrepr": "()",
+            "kwargsrepr": "{}",
+        }
+        body = f'[[], {{"event": {event.body}}}, {_CELERY_EMBED}]'.encode()
+        content_type = JSON_CONTENT_TYPE
+    else:
+        body = event.body.encode()
+        content_type = CLOUDEVENTS_CONTENT_TYPE
+    return Message(
+        id=event.id,
+        exchange=route["exchange"],
+        routing_key=event.type,
+        body=body,
+        content_type=content_type,
+        headers=headers,
+        type=event.type,
+        key=event.key,
+        timestamp=int(event.created_at.timestamp()),
+    )
+
+
+def cloud_event_of(event: StoredEvent) -> bytes:
+    """The CloudEvent's bytes alone, for channels that carry nothing else (the webhook)."""
+    return event.body.encode()

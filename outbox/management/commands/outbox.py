@@ -1,0 +1,52 @@
+"""Looks at the outbox and puts it right: stats, requeue, discard."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from outbox import services
+from outbox.models import OutboxMessage
+from outbox.stats import channel_stats, outbox_stats
+
+
+class Command(BaseCommand):
+    """manage.py outbox stats|requeue|discard."""
+
+    help = "Shows the outbox, or changes dead and waiting events."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """One verb with its options."""
+        verbs = parser.add_subparsers(dest="verb", required=True)
+        verbs.add_parser("stats", help="depth, oldest age, dead, rate and channels, as JSON")
+        requeue = verbs.add_parser("requeue", help="make dead (or published) events pending again")
+        discard = verbs.add_parser("discard", help="give up waiting events: they become dead with your reason")
+        for verb in (requeue, discard):
+            verb.add_argument("ids", nargs="*", help="event ids")
+            verb.add_argument("--reason", required=True, help="why; kept in the audit log")
+        requeue.add_argument("--all-dead", action="store_true", help="every dead event")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Prints what changed."""
+        if options["verb"] == "stats":
+            self.stdout.write(
+                json.dumps({**asdict(outbox_stats()), "channels": [asdict(channel) for channel in channel_stats()]})
+            )
+            return
+        ids = self._ids(options)
+        again = options["verb"] == "requeue"
+        changed = services.requeue(ids) if again else services.discard(ids, options["reason"])
+        self.stdout.write(f"{options['verb']}: {changed} of {len(ids)} events changed")
+
+    def _ids(self, options: dict[str, Any]) -> list[UUID]:
+        if options.get("all_dead"):
+            return list(OutboxMessage.objects.filter(state="dead").values_list("id", flat=True))
+        try:
+            ids = [UUID(value) for value in options["ids"]]
+        except ValueError as error:
+            raise CommandError(f"An event id is a UUID: {error}") from error
+        if not ids:
+            raise CommandError("Name at least one event id (see `outbox stats` and the admin), or use --all-dead.")
+        return ids

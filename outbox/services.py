@@ -1,0 +1,130 @@
+"""enqueue(): the only way into the outbox; refuses outside a database transaction. And the operators' verbs."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connections, router, transaction
+
+from outbox import claim, wakeup
+from outbox.envelope import cloud_event
+from outbox.ids import time_of, uuid7
+from outbox.models import OutboxMessage
+
+
+class OutsideTransactionError(RuntimeError):
+    """enqueue() was called where no database transaction is open: the event could exist without its change."""
+
+
+class EventTooLargeError(ValueError):
+    """The event is larger than OUTBOX_MAX_EVENT_BYTES; the caller can still shorten it."""
+
+
+class UnknownTopicError(ValueError):
+    """No route in OUTBOX_ROUTES carries this topic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event to enqueue. `sequence` orders the events of one `key`; `data` must be JSON."""
+
+    topic: str
+    type: str
+    key: str
+    sequence: int
+    data: Mapping[str, Any]
+    traceparent: str | None = None
+    id: UUID = field(default_factory=uuid7)
+
+
+@dataclass(frozen=True, slots=True)
+class EventState:
+    """What the outbox knows of one event, for histories. `channel` is None until it was delivered."""
+
+    id: UUID
+    type: str
+    sequence: int
+    state: str
+    channel: str | None
+    created_at: datetime
+    delivered_at: datetime | None
+    attempts: int
+
+
+def enqueue(events: Sequence[Event], using: str | None = None) -> list[UUID]:
+    """Writes `events` with one INSERT into the open transaction and arranges the wake-up of a relay for its commit.
+
+    Raises OutsideTransactionError, EventTooLargeError, UnknownTopicError. Returns the event ids.
+    """
+    alias = using or router.db_for_write(OutboxMessage)
+    if not connections[alias].in_atomic_block:
+        raise OutsideTransactionError(
+            "enqueue() needs an open transaction: call it inside `with transaction.atomic():` with the change it tells of."
+        )
+    rows = [_row(event) for event in events]
+    OutboxMessage.objects.using(alias).bulk_create(rows)
+    # robust: another callback's failure must not stop ours, nor ours the caller's. A lost wake-up costs one tick.
+    transaction.on_commit(wakeup.poke, using=alias, robust=True)
+    return [row.id for row in rows]
+
+
+def _row(event: Event) -> OutboxMessage:
+    if event.topic not in settings.OUTBOX_ROUTES:
+        raise UnknownTopicError(f"No route for topic {event.topic!r}: add it to OUTBOX_ROUTES.")
+    body = cloud_event(
+        event_id=event.id,
+        source=settings.OUTBOX_SOURCE,
+        event_type=event.type,
+        key=event.key,
+        sequence=event.sequence,
+        time=time_of(event.id),
+        traceparent=event.traceparent,
+        data=event.data,
+    )
+    if (size := len(body.encode())) > settings.OUTBOX_MAX_EVENT_BYTES:
+        raise EventTooLargeError(f"The event has {size} bytes, the limit is {settings.OUTBOX_MAX_EVENT_BYTES}.")
+    return OutboxMessage(
+        id=event.id, topic=event.topic, type=event.type, key=event.key, sequence=event.sequence, body=body
+    )
+
+
+def history(key: str) -> list[EventState]:
+    """The events of one key in order of their sequence."""
+    rows = OutboxMessage.objects.filter(key=key).order_by("sequence", "id")
+    return [
+        EventState(
+            row.id,
+            row.type,
+            row.sequence,
+            row.state,
+            row.channel or None,
+            time_of(row.id),
+            row.published_at,
+            row.attempts,
+        )
+        for row in rows
+    ]
+
+
+def requeue(ids: Iterable[UUID]) -> int:
+    """Makes dead or published events pending again, same id and bytes; returns how many changed. Safe to press twice."""
+    changed = claim.requeue(list(ids))
+    if changed:
+        wakeup.poke()
+    return changed
+
+
+def discard(ids: Iterable[UUID], reason: str) -> int:
+    """Gives up events that are pending and unleased: they turn dead with `reason`. Returns how many changed."""
+    return claim.discard(list(ids), reason)
+
+
+def resend_latest(key: str) -> int:
+    """Sends the newest event of `key` once more, same id; 0 when it is still waiting or there is none."""
+    newest = OutboxMessage.objects.filter(key=key).order_by("-sequence", "-id").values_list("id", "state").first()
+    if newest is None or newest[1] != OutboxMessage.State.PUBLISHED:
+        return 0
+    return requeue([newest[0]])

@@ -1,0 +1,131 @@
+"""Exchanges, queues and dead-letter queues, as data, declared once by whoever starts first."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import kombu
+from django.conf import settings
+
+log = logging.getLogger(__name__)
+
+# A message that was handed back this often goes to the dead-letter queue. Never -1: RabbitMQ 3.10 then drops it at once.
+DELIVERY_LIMIT = 20
+# Wake-ups are worth nothing after this (milliseconds); the truth they point at is in the database.
+WAKE_UP_TTL_MS = 30_000
+
+
+def durable_arguments(queue: str, dead_exchange: str) -> dict[str, Any]:
+    """Arguments of a queue that must lose nothing: quorum, delivery limit, at-least-once dead-lettering."""
+    return {
+        "x-queue-type": "quorum",
+        "x-delivery-limit": DELIVERY_LIMIT,
+        "x-dead-letter-exchange": dead_exchange,
+        "x-dead-letter-routing-key": f"{queue}.dead",
+        # At-least-once needs reject-publish: a full queue then nacks the publisher and drops nothing.
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+    }
+
+
+def _dead_queue(queue: str, dead_exchange: str) -> kombu.Queue:
+    return kombu.Queue(
+        f"{queue}.dead",
+        kombu.Exchange(dead_exchange, type="direct", durable=True),
+        routing_key=f"{queue}.dead",
+        durable=True,
+        queue_arguments={"x-queue-type": "quorum"},
+    )
+
+
+def route_queues(routes: Mapping[str, Mapping[str, str]]) -> list[kombu.Queue]:
+    """For each route: its queue, bound to its topic exchange, and the queue's dead-letter queue."""
+    queues = []
+    for route in routes.values():
+        dead = f"{route['exchange']}.dead"
+        queues.append(_dead_queue(route["queue"], dead))
+        queues.append(
+            kombu.Queue(
+                route["queue"],
+                kombu.Exchange(route["exchange"], type="topic", durable=True),
+                routing_key=route["binding_key"],
+                durable=True,
+                queue_arguments=durable_arguments(route["queue"], dead),
+            )
+        )
+    return queues
+
+
+def worker_queues(names: Iterable[str]) -> list[kombu.Queue]:
+    """The queues that the Producer's own workers read: the first carries wake-ups only, the others must lose nothing."""
+    wake_ups, *durable = names
+    queues = [
+        kombu.Queue(
+            wake_ups,
+            kombu.Exchange("", type="direct"),
+            routing_key=wake_ups,
+            durable=True,
+            queue_arguments={
+                "x-queue-type": "quorum",
+                "x-delivery-limit": DELIVERY_LIMIT,
+                "x-message-ttl": WAKE_UP_TTL_MS,
+            },
+        )
+    ]
+    for name in durable:
+        queues.append(
+            kombu.Queue(
+                name,
+                kombu.Exchange("", type="direct"),
+                routing_key=name,
+                durable=True,
+                queue_arguments=durable_arguments(name, "producer.dead"),
+            )
+        )
+    return queues
+
+
+def all_queues(worker: Iterable[str] = ("producer.tasks.v1", "producer.results.v1")) -> list[kombu.Queue]:
+    """Everything that must exist before the first message."""
+    names = list(worker)
+    return [
+        *route_queues(settings.OUTBOX_ROUTES),
+        *(_dead_queue(name, "producer.dead") for name in names[1:]),
+        *worker_queues(names),
+    ]
+
+
+def declare(connection: Any) -> list[str]:
+    """Declares all queues with their exchanges and bindings; idempotent. Returns the queue names.
+
+    Raises what kombu raises: a queue that exists with other arguments is a 406 and needs an operator.
+    """
+    queues = all_queues()
+    with connection.channel() as channel:
+        for queue in queues:
+            queue(channel).declare()
+    return [queue.name for queue in queues]
+
+
+def declare_quietly() -> bool:
+    """Declares at process start; a broker that is away only costs a log line, since the relay declares again."""
+    try:
+        with connect() as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=3)
+            declare(connection)
+    except Exception as error:
+        log.warning("topology not declared", extra={"reason": repr(error)})
+        return False
+    return True
+
+
+def connect(broker_url: str | None = None, **transport_options: Any) -> kombu.Connection:
+    """A connection of our own (not Celery's), with deadlines on every read and write."""
+    if broker_url is None and settings.BROKER_TRANSPORT_URL.startswith("filesystem"):
+        return kombu.Connection(settings.BROKER_TRANSPORT_URL, transport_options=settings.BROKER_TRANSPORT_OPTIONS)
+    return kombu.Connection(
+        broker_url or settings.BROKER_URL,
+        connect_timeout=3,
+        heartbeat=60,
+        transport_options={"read_timeout": 5, "write_timeout": 5, **transport_options},
+    )

@@ -1,0 +1,129 @@
+"""Wakes a relay in milliseconds after a commit: one NOTIFY for many commits, sent off the request's thread.
+
+Never by publishing in the request, never by a row trigger (PostgreSQL serialises the commits of notifying transactions).
+A wake-up that is lost costs one tick: the clock is the truth, this is only impatience.
+"""
+
+import contextlib
+import logging
+import os
+import select
+import threading
+import time
+from collections.abc import Callable
+
+from django.db import DEFAULT_DB_ALIAS, close_old_connections, connections
+
+log = logging.getLogger(__name__)
+
+CHANNEL = "outbox"
+# At most one wake-up per process in this time (seconds); commits in between are covered by the next one.
+MIN_INTERVAL_SECONDS = 0.005
+
+
+class Coalescer:
+    """Runs `action` soon after `poke()`, once for many pokes, in a daemon thread that survives a fork."""
+
+    def __init__(self, name: str, action: Callable[[], None], min_interval_seconds: float) -> None:
+        self._name = name
+        self._action = action
+        self._min_interval = min_interval_seconds
+        self._event = threading.Event()
+        self._lock = threading.Lock()
+        self._pid = 0
+
+    def poke(self) -> None:
+        """Costs microseconds; never raises and never waits."""
+        if self._pid != os.getpid():
+            self._start()
+        self._event.set()
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._pid != os.getpid():
+                self._event = threading.Event()
+                self._pid = os.getpid()
+                threading.Thread(target=self._run, name=self._name, daemon=True, args=(self._event,)).start()
+
+    def _run(self, event: threading.Event) -> None:
+        while True:
+            event.wait()
+            event.clear()
+            try:
+                self._action()
+            except Exception as error:
+                log.warning("wake-up lost", extra={"wakeup": self._name, "reason": type(error).__name__})
+                time.sleep(1)
+            time.sleep(self._min_interval)
+
+
+def _notify() -> None:
+    connection = connections[DEFAULT_DB_ALIAS]
+    if connection.vendor != "postgresql":
+        return
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(f"NOTIFY {CHANNEL}")
+    except Exception:
+        connection.close()
+        raise
+
+
+_waker = Coalescer("outbox-wakeup", _notify, MIN_INTERVAL_SECONDS)
+
+
+def poke() -> None:
+    """Says that there is something to relay; call it after the commit."""
+    if connections[DEFAULT_DB_ALIAS].vendor == "postgresql":
+        _waker.poke()
+
+
+class Listener:
+    """Waits for wake-ups in the standing relay: LISTEN on a connection of its own where there is PostgreSQL."""
+
+    def __init__(self, poll_seconds: float = 0.1) -> None:
+        self._poll = poll_seconds
+        self._raw: object | None = None
+
+    def wait(self, seconds: float) -> bool:
+        """Returns early (True) when a commit asked for a relay; on engines without LISTEN polls every tenth second."""
+        raw = self._connect()
+        if raw is None:
+            time.sleep(min(seconds, self._poll))
+            return False
+        try:
+            ready = select.select([raw], [], [], seconds)[0]
+            if ready:
+                raw.poll()  # type: ignore[attr-defined]
+                raw.notifies.clear()  # type: ignore[attr-defined]
+            return bool(ready)
+        except InterruptedError:
+            return False
+        except Exception:
+            self.close()
+            time.sleep(min(seconds, self._poll))
+            return False
+
+    def close(self) -> None:
+        """Drops the listening connection."""
+        raw, self._raw = self._raw, None
+        if raw is not None:
+            with contextlib.suppress(Exception):
+                raw.close()  # type: ignore[attr-defined]
+
+    def _connect(self) -> object | None:
+        connection = connections[DEFAULT_DB_ALIAS]
+        if connection.vendor != "postgresql":
+            return None
+        if self._raw is None:
+            try:
+                raw = connection.get_new_connection(connection.get_connection_params())
+                raw.autocommit = True
+                with raw.cursor() as cursor:
+                    cursor.execute(f"LISTEN {CHANNEL}")
+                self._raw = raw
+            except Exception as error:
+                log.warning("cannot listen for wake-ups", extra={"reason": type(error).__name__})
+                close_old_connections()
+                return None
+        return self._raw
