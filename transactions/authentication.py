@@ -1,0 +1,38 @@
+"""Bearer keys for DRF (RFC 6750), with the client's rate taken in the same step."""
+
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.request import Request
+
+from transactions import rate_limit
+from transactions.clients import Caller, authenticate
+from transactions.problems import ProblemError
+
+CHALLENGE = 'Bearer realm="producer"'
+
+
+class ApiKeyAuthentication(BaseAuthentication):
+    """`Authorization: Bearer <key>`; anything else is 401 with the challenge."""
+
+    def authenticate(self, request: Request) -> tuple[Caller, None]:
+        """The caller, or ProblemError 401 (no or bad key) or 429 (over the rate)."""
+        header = request.META.get("HTTP_AUTHORIZATION", "")
+        scheme, _, key = header.partition(" ")
+        caller = authenticate(key.strip()) if scheme.lower() == "bearer" and key.strip() else None
+        if caller is None:
+            raise ProblemError(
+                "unauthorized",
+                "Send `Authorization: Bearer <key>` with a key that is neither revoked nor expired.",
+                headers={"WWW-Authenticate": CHALLENGE},
+            )
+        wait = rate_limit.take(caller.id)
+        if wait is not None:
+            raise ProblemError(
+                "rate-limited",
+                f"This client is over its rate. Come back in {wait:.0f} s.",
+                headers={"Retry-After": f"{wait:.0f}"},
+            )
+        return caller, None
+
+    def authenticate_header(self, request: Request) -> str:
+        """The challenge for DRF's own 401s."""
+        return CHALLENGE

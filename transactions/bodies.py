@@ -1,0 +1,57 @@
+"""Reads a request body within the contract's limits, before anything looks into it (RFC 9110 sections 8.3, 8.4)."""
+
+import re
+
+from django.core.exceptions import RequestDataTooBig
+from django.http import HttpRequest
+from django.http.request import RawPostDataException
+
+from transactions.problems import ProblemError
+
+_JSON = re.compile(r'application/json(\s*;\s*charset="?utf-8"?)?\s*', re.IGNORECASE)
+_DIGITS = re.compile(r"[0-9]{1,19}")
+
+
+def read_json_bytes(request: HttpRequest, limit: int) -> bytes:
+    """The raw body of a JSON request of at most `limit` bytes.
+
+    Raises ProblemError 415 (media type, encoding), 413 (too large, seen before reading where a length is given),
+    411 (a body of unknown length that the server does not hand on).
+    """
+    if not _JSON.fullmatch(request.META.get("CONTENT_TYPE", "").strip()):
+        raise ProblemError("unsupported-media-type", headers={"Accept": "application/json"})
+    if request.META.get("HTTP_CONTENT_ENCODING", "identity").strip().lower() not in {"", "identity"}:
+        raise ProblemError(
+            "unsupported-media-type",
+            "Send the body without a Content-Encoding.",
+            headers={"Accept-Encoding": "identity"},
+        )
+    return read_bytes(request, limit)
+
+
+def read_bytes(request: HttpRequest, limit: int) -> bytes:
+    """The raw body, whatever its type; ProblemError 413 when it is over `limit` bytes."""
+    length = request.META.get("CONTENT_LENGTH") or ""
+    if _DIGITS.fullmatch(length):
+        if int(length) > limit:
+            raise _too_large(limit)
+        try:
+            raw = request.body
+        except RequestDataTooBig:
+            raise _too_large(limit) from None
+        except (OSError, RawPostDataException):
+            raise ProblemError("malformed-json", "The body ended before its Content-Length.") from None
+    elif "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower():
+        # Django reads nothing without a length; the server has undone the chunks and ends the stream itself.
+        if not request.META.get("wsgi.input_terminated"):
+            raise ProblemError("length-required")
+        raw = request.META["wsgi.input"].read(limit + 1)
+    else:
+        raw = b""
+    if len(raw) > limit:
+        raise _too_large(limit)
+    return raw
+
+
+def _too_large(limit: int) -> ProblemError:
+    return ProblemError("content-too-large", f"The body may have {limit} bytes at most.")

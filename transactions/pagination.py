@@ -1,0 +1,149 @@
+"""Keyset pagination over ids, newest first, with signed opaque cursors; and the list's filters."""
+
+import base64
+import hashlib
+import hmac
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import QuerySet
+from django.http import QueryDict
+
+from outbox.ids import first_at
+from transactions.models import IdempotencyKey, Transaction, owned_by
+from transactions.moments import FieldValueError, read_moment
+from transactions.money import CURRENCIES
+from transactions.parsing import find_bad_text
+from transactions.problems import ProblemError
+from transactions.states import Status
+
+DEFAULT_LIMIT, MAX_LIMIT = 25, 100
+_LIMIT = re.compile(r"[1-9][0-9]{0,2}")
+_SIGNATURE_BYTES = 12
+
+Rows = QuerySet[Transaction]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a list; `next_cursor` is None on the last."""
+
+    rows: list[Transaction]
+    next_cursor: str | None
+
+
+def invalid(name: str, detail: str) -> ProblemError:
+    """400 `invalid-parameter` naming the parameter."""
+    return ProblemError("invalid-parameter", f"{name}: {detail}")
+
+
+def _by_status(rows: Rows, value: str, _: int) -> Rows:
+    if value not in set(Status):
+        raise invalid("status", f"must be one of {', '.join(Status)}.")
+    return rows.filter(status=value)
+
+
+def _by_currency(rows: Rows, value: str, _: int) -> Rows:
+    if value not in CURRENCIES:
+        raise invalid("currency", "must be an active ISO 4217 code.")
+    return rows.filter(currency=value)
+
+
+def _by_key(rows: Rows, value: str, client_id: int) -> Rows:
+    row = IdempotencyKey.objects.filter(client_id=client_id, key=value).values_list("transactions", flat=True).first()
+    return rows.filter(id__in=row or [])
+
+
+def _since(rows: Rows, value: str, _: int) -> Rows:
+    # created_at is the time inside the id, so the list's own index answers.
+    return rows.filter(id__gte=first_at(_moment("created_gte", value)))
+
+
+def _before(rows: Rows, value: str, _: int) -> Rows:
+    return rows.filter(id__lt=first_at(_moment("created_lt", value)))
+
+
+def _updated_since(rows: Rows, value: str, _: int) -> Rows:
+    return rows.filter(updated_at__gte=_moment("updated_gte", value))
+
+
+def _moment(name: str, value: str) -> datetime:
+    try:
+        # A plus sign that was not encoded arrives as a space.
+        return read_moment(value.replace(" ", "+"))
+    except FieldValueError as error:
+        raise invalid(name, str(error)) from None
+
+
+FILTERS: dict[str, Callable[[Rows, str, int], Rows]] = {
+    "status": _by_status,
+    "account_number": lambda rows, value, _: rows.filter(account_number=value),
+    "external_id": lambda rows, value, _: rows.filter(external_id=value),
+    "idempotency_key": _by_key,
+    "currency": _by_currency,
+    "created_gte": _since,
+    "created_lt": _before,
+    "updated_gte": _updated_since,
+}
+
+
+def refuse_query(query: QueryDict, allowed: frozenset[str] = frozenset()) -> dict[str, str]:
+    """The parameters. Raises ProblemError 400 for one that is unknown here, given twice, or has control characters."""
+    for name, values in query.lists():
+        if name not in allowed:
+            raise ProblemError("invalid-parameter", "There is a query parameter that this path does not know.")
+        if len(values) != 1:
+            raise invalid(name, "may be given once.")
+        if find_bad_text(values[0]):
+            raise invalid(name, "has control characters.")
+    return {name: str(query[name]) for name in query}
+
+
+def page_of(client_id: int, query: QueryDict) -> Page:
+    """The page that `query` asks for. Raises ProblemError 400 for a bad cursor, limit or filter."""
+    given = refuse_query(query, frozenset(FILTERS) | {"limit", "cursor"})
+    limit = DEFAULT_LIMIT
+    if "limit" in given:
+        if not _LIMIT.fullmatch(given["limit"]) or int(given["limit"]) > MAX_LIMIT:
+            raise invalid("limit", f"must be a whole number from 1 to {MAX_LIMIT}.")
+        limit = int(given["limit"])
+    rows = owned_by(client_id)
+    for name, apply in FILTERS.items():
+        if name in given:
+            rows = apply(rows, given[name], client_id)
+    scope = _scope(client_id, given)
+    if "cursor" in given:
+        rows = rows.filter(id__lt=_read_cursor(given["cursor"], scope))
+    found = list(rows.order_by("-id")[: limit + 1])
+    more = len(found) > limit
+    return Page(found[:limit], _cursor(found[limit - 1].id, scope) if more else None)
+
+
+def _scope(client_id: int, given: dict[str, str]) -> bytes:
+    """What a cursor is good for: this client and these filters (the limit may change)."""
+    chosen = sorted((name, given[name]) for name in FILTERS if name in given)
+    return repr((client_id, chosen)).encode("utf-8", "surrogatepass")
+
+
+def _cursor(last: UUID, scope: bytes) -> str:
+    return base64.urlsafe_b64encode(last.bytes + _sign(last.bytes, scope)).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str, scope: bytes) -> UUID:
+    try:
+        raw = base64.b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+    except (ValueError, UnicodeEncodeError):
+        raise invalid("cursor", "take it from `next_cursor`.") from None
+    last, signature = raw[:16], raw[16:]
+    if len(raw) != 16 + _SIGNATURE_BYTES or not hmac.compare_digest(signature, _sign(last, scope)):
+        raise invalid("cursor", "take it from `next_cursor`, with the same filters.")
+    return UUID(bytes=last)
+
+
+def _sign(last: bytes, scope: bytes) -> bytes:
+    key = hashlib.sha256(b"cursor" + settings.SECRET_KEY.encode()).digest()
+    return hmac.digest(key, last + scope, "sha256")[:_SIGNATURE_BYTES]

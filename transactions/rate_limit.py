@@ -1,0 +1,38 @@
+"""Per-client rate limit over all processes: one conditional UPDATE per request (GCRA, a leaky bucket as a clock)."""
+
+import math
+import time
+
+from django.conf import settings
+from django.db import connection
+
+from transactions.models import ClientRate
+
+
+def take(client_id: int) -> float | None:
+    """Spends one request of the client's allowance. None when granted, else the seconds after which to come back.
+
+    The UPDATE is atomic in the database, so processes cannot overspend together (DRF's cache throttle can).
+    """
+    interval = 1.0 / settings.API_RATE_PER_SECOND
+    tolerance = (settings.API_RATE_BURST - 1) * interval
+    if connection.vendor == "postgresql":
+        now, greatest, parameters = "extract(epoch FROM clock_timestamp())", "GREATEST", []
+    else:
+        now, greatest, parameters = "%s", "MAX", [time.time()]
+    sql = (
+        f"UPDATE transactions_clientrate SET spent_until = {greatest}(spent_until, {now}) + %s "  # noqa: S608
+        f"WHERE client_id = %s AND spent_until <= {now} + %s"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [*parameters, interval, client_id, *parameters, tolerance])
+        if cursor.rowcount:
+            return None
+    return _wait_for(client_id, tolerance)
+
+
+def _wait_for(client_id: int, tolerance: float) -> float | None:
+    rate, created = ClientRate.objects.get_or_create(client_id=client_id)
+    if created:
+        return None
+    return max(1, math.ceil(rate.spent_until - tolerance - time.time()))

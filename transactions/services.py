@@ -1,0 +1,261 @@
+"""create, update, cancel, apply_result: each writes row, history and event in one database transaction."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+
+from outbox import services as outbox
+from outbox.ids import time_of, uuid7
+from transactions import events
+from transactions.models import HistoryEntry, Transaction
+from transactions.problems import ProblemError
+from transactions.serializers import represent
+from transactions.states import RESULT_STATUS, TERMINAL, Status, Verdict, judge_result
+
+# A result may name more than we keep; longer texts are cut before they reach a column (characters).
+MAX_STATE = 12
+
+
+class ExternalIdExistsError(Exception):
+    """A transaction of the client has this external_id already; `transaction_id` says which, `index` which of ours."""
+
+    def __init__(self, transaction_id: UUID, index: int) -> None:
+        super().__init__(str(transaction_id))
+        self.transaction_id = transaction_id
+        self.index = index
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A verified, well-formed result (contract section 4)."""
+
+    webhook_id: str
+    type: str
+    transaction_id: UUID
+    transaction_version: int
+    processed_data: dict[str, Any] | None
+    error: dict[str, Any] | None
+    door: str
+
+
+def build(client_id: int, values: Mapping[str, Any]) -> Transaction:
+    """A new transaction, not yet written: its id and times are known, so its answer can be too."""
+    txn_id = uuid7()
+    now = time_of(txn_id)
+    return Transaction(
+        id=txn_id,
+        client_id=client_id,
+        **{"transaction_date": now, **values},
+        status=Status.PENDING.value,
+        version=1,
+        created_at=now,
+        updated_at=now,
+        check_at=now + timedelta(seconds=settings.RESULT_DEADLINE_SECONDS),
+    )
+
+
+def create(txns: Sequence[Transaction], traceparent: str | None = None, by: str = "client") -> None:
+    """Writes new transactions, all or nothing: rows, histories, events, one statement each.
+
+    Must run inside a transaction that the caller owns (it also holds the idempotency key).
+    Raises IntegrityError when an external_id exists; `find_external_id` tells which, after the rollback.
+    """
+    Transaction.objects.bulk_create(txns)
+    HistoryEntry.objects.bulk_create([_change(txn, by) for txn in txns])
+    outbox.enqueue([events.change_event(events.CREATED, txn, represent(txn), traceparent) for txn in txns])
+
+
+def find_external_id(client_id: int, txns: Sequence[Transaction]) -> ExternalIdExistsError | None:
+    """After an IntegrityError and its rollback: which of `txns` has an external_id that exists."""
+    wanted = {txn.external_id: index for index, txn in enumerate(txns) if txn.external_id is not None}
+    row = (
+        Transaction.objects.filter(client_id=client_id, external_id__in=wanted)
+        .exclude(id__in=[txn.id for txn in txns])
+        .values_list("external_id", "id")
+        .first()
+    )
+    return ExternalIdExistsError(row[1], wanted[str(row[0])]) if row else None
+
+
+def lock_pending(txn: Transaction) -> None:
+    """Raises ProblemError 409 `state-conflict` unless the (locked) transaction is pending."""
+    if txn.status != Status.PENDING.value:
+        raise ProblemError(
+            "state-conflict",
+            f"The transaction is {txn.status}; only a pending one can be changed or canceled.",
+            extra={"transaction_status": txn.status},
+        )
+
+
+def update(txn: Transaction, values: Mapping[str, Any], traceparent: str | None = None, by: str = "client") -> bool:
+    """Changes a locked, pending transaction. False, and nothing is written, when `values` change nothing."""
+    changed = [name for name, value in values.items() if getattr(txn, name) != value]
+    if not changed:
+        return False
+    for name in changed:
+        setattr(txn, name, values[name])
+    _next_version(txn)
+    try:
+        txn.save(update_fields=[*changed, "version", "updated_at", "check_at"])
+    except IntegrityError:
+        raise ExternalIdExistsError(txn.id, 0) from None
+    _tell(events.UPDATED, txn, traceparent, by)
+    return True
+
+
+def cancel(txn: Transaction, traceparent: str | None = None, by: str = "client") -> bool:
+    """Cancels a locked transaction. False when it is canceled already; ProblemError 409 when it is past pending."""
+    if txn.status == Status.CANCELED.value:
+        return False
+    lock_pending(txn)
+    txn.status = Status.CANCELED.value
+    _next_version(txn)
+    txn.overdue = False
+    txn.save(update_fields=["status", "version", "updated_at", "check_at", "overdue"])
+    _tell(events.CANCELED, txn, traceparent, by)
+    return True
+
+
+def apply_result(result: Result) -> Verdict:
+    """Judges a result against the locked row and applies it once; runs in the transaction that settles the inbox row.
+
+    Leaves `version` alone; changes status, updated_at, for an outcome processed_at. No history for an unmatched one.
+    """
+    txn = Transaction.objects.select_for_update().filter(id=result.transaction_id).first()
+    verdict = judge_result(
+        current_status=txn.status if txn else None,
+        current_version=txn.version if txn else None,
+        result_type=result.type,
+        result_version=result.transaction_version,
+        transaction_known=txn is not None,
+    )
+    if txn is None or verdict is Verdict.UNMATCHED:
+        return verdict
+    if verdict is Verdict.APPLY:
+        _take_result(txn, result)
+    HistoryEntry.objects.create(
+        transaction=txn,
+        kind=HistoryEntry.Kind.RESULT,
+        at=_now_after(txn) if verdict is not Verdict.APPLY else txn.updated_at,
+        webhook_id=result.webhook_id,
+        type=result.type,
+        state=("applied" if verdict is Verdict.APPLY else verdict.value)[:MAX_STATE],
+        door=result.door,
+    )
+    return verdict
+
+
+def _take_result(txn: Transaction, result: Result) -> None:
+    txn.status = RESULT_STATUS[result.type].value
+    txn.updated_at = _now_after(txn)
+    fields = ["status", "updated_at"]
+    if result.processed_data is not None:
+        txn.processed_data = result.processed_data
+        fields.append("processed_data")
+    if txn.status in TERMINAL:
+        txn.processed_at, txn.overdue, txn.check_at = txn.updated_at, False, None
+        txn.error = result.error if txn.status == Status.FAILED.value else None
+        fields += ["processed_at", "overdue", "check_at", "error"]
+    txn.save(update_fields=fields)
+    HistoryEntry.objects.create(
+        transaction=txn,
+        kind=HistoryEntry.Kind.CHANGE,
+        at=txn.updated_at,
+        version=txn.version,
+        status=txn.status,
+        by="consumer",
+    )
+
+
+def history(txn: Transaction) -> list[dict[str, Any]]:
+    """What happened to a transaction, oldest first: changes, events with their deliveries, results."""
+    entries: list[tuple[datetime, int, dict[str, Any]]] = []
+    for row in txn.history.order_by("id"):
+        if row.kind == HistoryEntry.Kind.CHANGE:
+            entries.append(
+                (
+                    row.at,
+                    0,
+                    {"kind": "change", "at": row.at, "version": row.version, "status": row.status, "by": row.by},
+                )
+            )
+        else:
+            shown = {"webhook_id": row.webhook_id, "type": row.type, "state": row.state, "door": row.door}
+            entries.append((row.at, 2, {"kind": "result", "at": row.at, **shown}))
+    for event in outbox.history(str(txn.id)):
+        entries.append(
+            (
+                event.created_at,
+                1,
+                {
+                    "kind": "event",
+                    "at": event.created_at,
+                    "event_id": str(event.id),
+                    "type": event.type,
+                    "state": event.state,
+                    "channel": event.channel,
+                    "delivered_at": event.delivered_at,
+                    "attempts": event.attempts,
+                },
+            )
+        )
+    # The event of a change has an id made just after the change; equal times keep change, event, result.
+    return [entry for _, _, entry in sorted(entries, key=lambda item: (item[0], item[1]))]
+
+
+def _next_version(txn: Transaction) -> None:
+    txn.version += 1
+    txn.updated_at = _now_after(txn)
+    txn.check_at = (
+        None if txn.status in TERMINAL else txn.updated_at + timedelta(seconds=settings.RESULT_DEADLINE_SECONDS)
+    )
+
+
+def _now_after(txn: Transaction) -> datetime:
+    """Now, but after the last change: the ETag is made of it, and clocks step back."""
+    return max(datetime.now(UTC), txn.updated_at + timedelta(microseconds=1))
+
+
+def _change(txn: Transaction, by: str) -> HistoryEntry:
+    return HistoryEntry(
+        transaction=txn,
+        kind=HistoryEntry.Kind.CHANGE,
+        at=txn.updated_at,
+        version=txn.version,
+        status=txn.status,
+        by=by,
+    )
+
+
+def _tell(event_type: str, txn: Transaction, traceparent: str | None, by: str) -> None:
+    _change(txn, by).save(force_insert=True)
+    outbox.enqueue([events.change_event(event_type, txn, represent(txn), traceparent)])
+
+
+def mark_overdue(limit: int = 200) -> int:
+    """Flags transactions whose result is late, and sends their newest event again (same id), ever more seldom.
+
+    Returns how many were looked at. Safe to run twice at once: each row is locked, and its next look is in the future.
+    """
+    with transaction.atomic():
+        now = datetime.now(UTC)
+        rows = list(
+            Transaction.objects.select_for_update(skip_locked=True)
+            .filter(status__in=[Status.PENDING.value, Status.PROCESSING.value], check_at__lte=now)
+            .order_by("check_at")[:limit]
+        )
+        for txn in rows:
+            fields = ["check_at", "resends"]
+            if not txn.overdue:
+                txn.overdue, txn.updated_at = True, _now_after(txn)
+                fields += ["overdue", "updated_at"]
+            txn.resends += 1
+            txn.check_at = now + timedelta(seconds=settings.RESULT_DEADLINE_SECONDS * 2 ** min(txn.resends, 6))
+            txn.save(update_fields=fields)
+            outbox.resend_latest(str(txn.id))
+    return len(rows)

@@ -1,0 +1,321 @@
+"""The HTTP API for clients: parse, call one service, answer (contract section 2)."""
+
+import re
+from collections.abc import Callable
+from typing import Any, cast
+from uuid import UUID
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.http import HttpResponse
+from django.urls import reverse
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from transactions import idempotency, services
+from transactions.bodies import read_bytes, read_json_bytes
+from transactions.clients import Caller
+from transactions.idempotency import Answer
+from transactions.models import Transaction, owned_by
+from transactions.moments import moment
+from transactions.pagination import page_of, refuse_query
+from transactions.parsing import parse_object, pointer
+from transactions.problems import FieldError, ProblemError
+from transactions.serializers import (
+    MAX_ERRORS,
+    dumps,
+    etag,
+    read_body_text,
+    read_new,
+    read_patch,
+    refuse,
+    represent,
+)
+
+MAX_BATCH = 1000
+_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_TAG = re.compile(r'(W/)?"[\x21\x23-\x7e]*"')
+
+
+def answer(status: int, body: str, headers: dict[str, str] | None = None) -> HttpResponse:
+    """A JSON answer of ready text."""
+    response = HttpResponse(body.encode(), status=status, content_type="application/json", headers=headers)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def respond(result: Answer, replayed: bool | None) -> HttpResponse:
+    """An answer that may have been stored; `replayed` None when the request had no Idempotency-Key."""
+    headers = dict(result.headers)
+    if replayed is not None:
+        headers["Idempotent-Replayed"] = "true" if replayed else "false"
+    if result.status == 204:
+        return HttpResponse(status=204, headers=headers)
+    return answer(result.status, result.body, headers)
+
+
+def caller(request: Request) -> Caller:
+    """Who sent it; the authentication has made sure of that."""
+    return cast(Caller, request.user)
+
+
+def find(request: Request, txn_id: str, *, lock: bool = False) -> Transaction:
+    """The caller's transaction, or ProblemError 404: malformed, unknown and another client's ids look the same."""
+    try:
+        wanted = UUID(txn_id)
+    except ValueError:
+        raise ProblemError("not-found") from None
+    rows = owned_by(caller(request).id).filter(id=wanted)
+    txn = (rows.select_for_update() if lock else rows).first() if str(wanted) == txn_id else None
+    if txn is None:
+        raise ProblemError("not-found")
+    return txn
+
+
+def traceparent(request: Request) -> str | None:
+    """The W3C trace context of the request, when it has a readable one."""
+    value = request.META.get("HTTP_TRACEPARENT", "")
+    return value if _TRACEPARENT.fullmatch(value) else None
+
+
+def tags(header: str) -> list[str]:
+    """Entity tags of an If-Match or If-None-Match header (RFC 9110 section 13.1)."""
+    return [match.group(0) for match in _TAG.finditer(header)]
+
+
+def require_match(request: Request, txn: Transaction, *, required: bool) -> None:
+    """If-Match with strong comparison. Raises ProblemError 412 when stale, 428 when missing and `required`."""
+    header = request.META.get("HTTP_IF_MATCH")
+    if header is None:
+        if required:
+            raise ProblemError("precondition-required")
+        return
+    if header.strip() != "*" and etag(txn) not in tags(header):
+        raise ProblemError("precondition-failed", headers={"ETag": etag(txn)})
+
+
+class CreatingView(APIView):
+    """What both creating paths share: the key, the fingerprint, the one transaction."""
+
+    def create(
+        self,
+        request: Request,
+        body: Any,
+        build: Callable[[], list[Transaction]],
+        reply: Callable[[list[Transaction]], Answer],
+    ) -> HttpResponse:
+        """Runs the request once for its key; the answer is stored in the transaction that does the work."""
+        key = self.key
+        print_of = idempotency.fingerprint("POST", request.path, [], body)
+        txns = build()
+        first = reply(txns)
+        client_id = caller(request).id
+        try:
+            with transaction.atomic():
+                if not idempotency.claim_key(client_id, key, print_of, first):
+                    return respond(idempotency.replay(client_id, key, print_of), replayed=True)
+                services.create(txns, traceparent(request))
+        except IntegrityError:
+            exists = services.find_external_id(client_id, txns)
+            if exists is None:
+                raise ProblemError("service-unavailable", headers={"Retry-After": "1"}) from None
+            raise self.external_id_exists(exists) from None
+        return respond(first, replayed=False)
+
+    @staticmethod
+    def external_id_exists(error: services.ExternalIdExistsError) -> ProblemError:
+        """409 with the transaction that has it."""
+        return ProblemError("external-id-exists", extra={"transaction_id": str(error.transaction_id)})
+
+    def read(self, request: Request, limit: int) -> dict[str, Any]:
+        """Query, media type, size, key, JSON: in the order in which each can be judged without the next."""
+        refuse_query(request.GET)
+        raw = read_json_bytes(request._request, limit)
+        key = idempotency.read_key(request.META.get("HTTP_IDEMPOTENCY_KEY"))
+        if key is None:
+            raise ProblemError("idempotency-key-missing")
+        self.key = key
+        return parse_object(raw)
+
+
+class TransactionsView(CreatingView):
+    """GET the list, POST one."""
+
+    http_method_names = ["get", "post", "head"]
+
+    def get(self, request: Request) -> HttpResponse:
+        """A page, newest first, with a Link to the next."""
+        page = page_of(caller(request).id, request.GET)
+        body = {
+            "data": [represent(txn) for txn in page.rows],
+            "next_cursor": page.next_cursor,
+            "has_more": page.next_cursor is not None,
+        }
+        headers = {}
+        if page.next_cursor:
+            query = request.GET.copy()
+            query["cursor"] = page.next_cursor
+            headers["Link"] = f'<{request.build_absolute_uri(request.path)}?{query.urlencode()}>; rel="next"'
+        return answer(200, dumps(body), headers)
+
+    def post(self, request: Request) -> HttpResponse:
+        """Creates one transaction."""
+        body = self.read(request, settings.MAX_BODY_BYTES)
+        values, errors = read_new(body)
+        refuse(errors, read_body_text(body))
+
+        def reply(txns: list[Transaction]) -> Answer:
+            txn = txns[0]
+            headers = {"Location": reverse("transaction", args=[txn.id]), "ETag": etag(txn)}
+            return Answer(201, dumps(represent(txn)), headers, [str(txn.id)])
+
+        return self.create(request, body, lambda: [services.build(caller(request).id, values)], reply)
+
+
+class BatchView(CreatingView):
+    """POST up to 1,000 at once, all or nothing."""
+
+    http_method_names = ["post"]
+
+    def post(self, request: Request) -> HttpResponse:
+        """Creates them with one statement per table."""
+        body = self.read(request, settings.MAX_BATCH_BODY_BYTES)
+        items, errors = self._items(body)
+        values = []
+        seen: set[str] = set()
+        for index, item in enumerate(items):
+            if not isinstance(item, dict):
+                errors.append(FieldError(detail="Must be an object.", pointer=pointer("transactions", index)))
+                continue
+            read, wrong = read_new(item, "transactions", index)
+            external_id = read.get("external_id")
+            if external_id is not None and external_id in seen:
+                wrong.append(
+                    FieldError(
+                        detail="Another item of this batch has it.",
+                        pointer=pointer("transactions", index, "external_id"),
+                    )
+                )
+            seen.add(external_id or "")
+            errors.extend(wrong)
+            values.append(read)
+            if len(errors) > MAX_ERRORS:
+                break
+        refuse(errors, read_body_text(body))
+
+        def reply(txns: list[Transaction]) -> Answer:
+            shown = dumps({"data": [represent(txn) for txn in txns]})
+            return Answer(201, shown, {}, [str(txn.id) for txn in txns])
+
+        return self.create(request, body, lambda: [services.build(caller(request).id, read) for read in values], reply)
+
+    @staticmethod
+    def _items(body: dict[str, Any]) -> tuple[list[Any], list[FieldError]]:
+        errors = [FieldError(detail="Unknown field.", pointer=pointer(name)) for name in body if name != "transactions"]
+        items = body.get("transactions")
+        if not isinstance(items, list) or not 1 <= len(items) <= MAX_BATCH:
+            errors.append(
+                FieldError(detail=f"Must be a list of 1 to {MAX_BATCH} transactions.", pointer=pointer("transactions"))
+            )
+            items = []
+        return items, errors
+
+
+class TransactionView(APIView):
+    """GET, PUT, PATCH, DELETE one transaction."""
+
+    http_method_names = ["get", "put", "patch", "delete", "head"]
+
+    def get(self, request: Request, txn_id: str) -> HttpResponse:
+        """The transaction; 304 when the caller has it already."""
+        refuse_query(request.GET)
+        txn = find(request, txn_id)
+        tag = etag(txn)
+        asked = request.META.get("HTTP_IF_NONE_MATCH")
+        if asked is not None and (asked.strip() == "*" or tag in [known.removeprefix("W/") for known in tags(asked)]):
+            return HttpResponse(status=304, headers={"ETag": tag})
+        return answer(200, dumps(represent(txn)), {"ETag": tag})
+
+    def put(self, request: Request, txn_id: str) -> HttpResponse:
+        """Replaces what a client may set."""
+        return self._change(request, txn_id, lambda body, _: read_new(body))
+
+    def patch(self, request: Request, txn_id: str) -> HttpResponse:
+        """Changes what is named."""
+        return self._change(request, txn_id, read_patch)
+
+    def delete(self, request: Request, txn_id: str) -> HttpResponse:
+        """Cancels; a second time is 204 too."""
+        refuse_query(request.GET)
+        read_bytes(request._request, settings.MAX_BODY_BYTES)
+
+        def work() -> Answer:
+            txn = find(request, txn_id, lock=True)
+            if txn.status != "canceled":
+                services.lock_pending(txn)
+                require_match(request, txn, required=False)
+            services.cancel(txn, traceparent(request))
+            return Answer(204, "", {}, [str(txn.id)])
+
+        return self._once(request, None, work)
+
+    def _change(
+        self,
+        request: Request,
+        txn_id: str,
+        read: Callable[[dict[str, Any], Transaction], tuple[dict[str, Any], list[FieldError]]],
+    ) -> HttpResponse:
+        refuse_query(request.GET)
+        body = parse_object(read_json_bytes(request._request, settings.MAX_BODY_BYTES))
+
+        def work() -> Answer:
+            txn = find(request, txn_id, lock=True)
+            if request.META.get("HTTP_IF_MATCH") is None:
+                raise ProblemError("precondition-required")
+            # RFC 9110 section 13.2.1: a precondition counts only where the request would succeed without it.
+            services.lock_pending(txn)
+            require_match(request, txn, required=True)
+            values, errors = read(body, txn)
+            if txn.external_id is not None and values.get("external_id", txn.external_id) != txn.external_id:
+                errors.append(FieldError(detail="Is set already and can never change.", pointer=pointer("external_id")))
+            refuse(errors, read_body_text(body))
+            services.update(txn, values, traceparent(request))
+            return Answer(200, dumps(represent(txn)), {"ETag": etag(txn)}, [str(txn.id)])
+
+        try:
+            return self._once(request, body, work)
+        except (services.ExternalIdExistsError, IntegrityError):
+            holder = owned_by(caller(request).id).filter(external_id=body.get("external_id")).first()
+            if holder is None:
+                raise ProblemError("service-unavailable", headers={"Retry-After": "1"}) from None
+            raise ProblemError("external-id-exists", extra={"transaction_id": str(holder.id)}) from None
+
+    def _once(self, request: Request, body: Any, work: Callable[[], Answer]) -> HttpResponse:
+        """Runs `work` in a transaction; with an Idempotency-Key, once for that key."""
+        key = idempotency.read_key(request.META.get("HTTP_IDEMPOTENCY_KEY"))
+        client_id = caller(request).id
+        with transaction.atomic():
+            if key is None:
+                return respond(work(), None)
+            print_of = idempotency.fingerprint(str(request.method), request.path, [], body)
+            if not idempotency.claim_key(client_id, key, print_of, None):
+                return respond(idempotency.replay(client_id, key, print_of), replayed=True)
+            result = work()
+            idempotency.store(client_id, key, result)
+            return respond(result, replayed=False)
+
+
+class EventsView(APIView):
+    """GET one transaction's history."""
+
+    http_method_names = ["get", "head"]
+
+    def get(self, request: Request, txn_id: str) -> HttpResponse:
+        """Oldest first."""
+        refuse_query(request.GET)
+        entries = services.history(find(request, txn_id))
+        shown = [
+            {name: moment(value) if name in ("at", "delivered_at") else value for name, value in entry.items()}
+            for entry in entries
+        ]
+        return answer(200, dumps({"data": shown}))
