@@ -1,0 +1,89 @@
+"""Results as they were received, and evidence of ids that came twice with other bytes."""
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+INBOX_STATES = [
+    "received",
+    "applied",
+    "noop",
+    "conflict",
+    "superseded",
+    "unmatched",
+    "quarantined",
+    "failed",
+    "dead",
+]
+
+
+class InboxMessage(models.Model):
+    """One result, owned from the moment its signature was good. Changed after its insert by `inbox` alone."""
+
+    class State(models.TextChoices):
+        """Contract section 4. `received`, `failed` and `unmatched` wait for the worker; the others are settled."""
+
+        RECEIVED = "received"
+        APPLIED = "applied"
+        NOOP = "noop"
+        CONFLICT = "conflict"
+        SUPERSEDED = "superseded"
+        UNMATCHED = "unmatched"
+        QUARANTINED = "quarantined"
+        FAILED = "failed"
+        DEAD = "dead"
+
+    WAITING = (State.RECEIVED, State.FAILED, State.UNMATCHED)
+
+    id = models.BigAutoField(primary_key=True)
+    webhook_id = models.CharField(max_length=255, unique=True)
+    sha256 = models.BinaryField(max_length=32)
+    body = models.BinaryField(help_text="The raw bytes as they were signed.")
+    key_id = models.CharField(max_length=64, help_text="Which key proved it.")
+    sent_at = models.BigIntegerField(help_text="webhook-timestamp of the first delivery, unix seconds.")
+    door = models.CharField(max_length=7, help_text="webhook or queue")
+    received_at = models.DateTimeField(db_default=Now())
+    deliveries = models.PositiveIntegerField(default=1)
+    state = models.CharField(max_length=12, choices=State.choices)
+    reason = models.TextField(default="")
+    transaction_id = models.UUIDField(null=True)
+    type = models.CharField(max_length=100, default="")
+    attempts = models.PositiveIntegerField(default=0)
+    due_at = models.DateTimeField(db_default=Now())
+    lease_token = models.UUIDField(null=True)
+    applied_at = models.DateTimeField(null=True)
+
+    class Meta:
+        """The worker finds what is due by one partial index, whatever has been settled before."""
+
+        indexes = [
+            models.Index(
+                fields=["due_at", "id"], condition=Q(state__in=["received", "failed", "unmatched"]), name="inbox_due"
+            ),
+            models.Index(fields=["transaction_id"], name="inbox_transaction"),
+            models.Index(fields=["state", "-id"], name="inbox_state"),
+        ]
+        constraints = [
+            models.CheckConstraint(condition=Q(state__in=INBOX_STATES), name="inbox_state_known"),
+        ]
+
+    def __str__(self) -> str:
+        return self.webhook_id
+
+
+class ReusedWebhookId(models.Model):
+    """Evidence: other bytes under an id that was taken. Never applied."""
+
+    first = models.ForeignKey(InboxMessage, on_delete=models.CASCADE, related_name="reused")
+    sha256 = models.BinaryField(max_length=32)
+    body = models.BinaryField()
+    received_at = models.DateTimeField(db_default=Now())
+    deliveries = models.PositiveIntegerField(default=1)
+
+    class Meta:
+        """The same wrong bytes again only count up."""
+
+        constraints = [models.UniqueConstraint(fields=["first", "sha256"], name="reused_bytes_once")]
+
+    def __str__(self) -> str:
+        return f"{self.first_id} again"

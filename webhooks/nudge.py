@@ -1,0 +1,24 @@
+"""Wakes a worker after a result was stored: off the request's thread, coalesced, lost without harm."""
+
+from celery import current_app
+
+from outbox.wakeup import Coalescer
+
+APPLY_TASK = "webhooks.apply_results"
+# At most one nudge per process in this time (seconds); the worker drains all that is due.
+MIN_INTERVAL_SECONDS = 0.02
+# A nudge that waited longer says nothing that the sweep has not seen (seconds).
+EXPIRES_SECONDS = 10
+
+
+def _send() -> None:
+    # retry=False: while the broker is away the sweep finds the row; nobody may hang on it here.
+    current_app.send_task(APPLY_TASK, retry=False, expires=EXPIRES_SECONDS)
+
+
+_nudger = Coalescer("inbox-nudge", _send, MIN_INTERVAL_SECONDS)
+
+
+def poke() -> None:
+    """Says that there is something to apply; call it after the commit."""
+    _nudger.poke()
