@@ -1,0 +1,92 @@
+"""/livez: the process answers. /readyz: database, migrations, broker, oldest waiting event, keys."""
+
+import socket
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+from django.http import HttpRequest, HttpResponse, JsonResponse
+
+from outbox.stats import channel_stats, outbox_stats
+from webhooks.stats import inbox_stats
+
+# A probe must answer before its caller gives up (seconds).
+BROKER_PROBE_SECONDS = 1.0
+
+
+class NotReadyError(Exception):
+    """Why a check fails; shown to operators."""
+
+
+def livez(request: HttpRequest) -> HttpResponse:
+    """200 while the process can answer at all."""
+    return JsonResponse({"status": "ok"})
+
+
+def readyz(request: HttpRequest) -> HttpResponse:
+    """200 when every check passes, else 503 with the reasons."""
+    checks: dict[str, str] = {}
+    for name, check in CHECKS.items():
+        try:
+            checks[name] = check() or "ok"
+        except NotReadyError as error:
+            checks[name] = f"failed: {error}"
+        except Exception as error:
+            checks[name] = f"failed: {type(error).__name__}"
+    ready = not any(state.startswith("failed") for state in checks.values())
+    return JsonResponse(
+        {"status": "ok" if ready else "unavailable", "checks": checks},
+        status=200 if ready else 503,
+        headers={} if ready else {"Retry-After": "5"},
+    )
+
+
+def _database() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+def _migrations() -> None:
+    executor = MigrationExecutor(connection)
+    if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+        raise NotReadyError("run `manage.py migrate`")
+
+
+def _broker() -> str | None:
+    if settings.BROKER_URL.startswith("filesystem:"):
+        return "ok (embedded: for trying out only)"
+    parts = urlsplit(settings.BROKER_URL)
+    try:
+        with socket.create_connection((parts.hostname or "", parts.port or 5672), BROKER_PROBE_SECONDS):
+            pass
+    except OSError as error:
+        raise NotReadyError(f"no answer ({type(error).__name__}); events wait or go by webhook") from None
+    failing = [state for state in channel_stats() if state.name == "broker" and state.failing_seconds]
+    if failing:
+        raise NotReadyError(f"fails for {failing[0].failing_seconds:.0f} s: {failing[0].reason}")
+    return None
+
+
+def _oldest_event() -> str:
+    stats = outbox_stats()
+    if stats.oldest_age_seconds > settings.OUTBOX_READY_MAX_AGE_SECONDS:
+        raise NotReadyError(f"{stats.pending} events wait, the oldest for {stats.oldest_age_seconds:.0f} s")
+    return f"ok ({stats.pending} waiting)"
+
+
+def _oldest_result() -> str:
+    stats = inbox_stats()
+    if stats.oldest_age_seconds > settings.OUTBOX_READY_MAX_AGE_SECONDS:
+        raise NotReadyError(f"{stats.waiting} results wait, the oldest for {stats.oldest_age_seconds:.0f} s")
+    return f"ok ({stats.waiting} waiting)"
+
+
+CHECKS: dict[str, Callable[[], str | None]] = {
+    "database": _database,
+    "migrations": _migrations,
+    "broker": _broker,
+    "oldest_waiting_event": _oldest_event,
+    "oldest_waiting_result": _oldest_result,
+}

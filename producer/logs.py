@@ -1,0 +1,52 @@
+"""One structured line per event, JSON in production; ids on it, never payloads, secrets or account numbers."""
+
+from typing import Any
+
+import structlog
+
+# What a line may carry beyond its message: names of things, never their content.
+CONTEXT = (
+    *("request_id", "event_id", "transaction_id", "webhook_id", "client", "task", "door", "state"),
+    *("reason", "channel", "relay", "wakeup", "events", "returned", "error"),
+)
+
+
+def _take_context(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Moves the known `extra` fields of a standard log record into the line."""
+    record = event.get("_record")
+    for name in CONTEXT:
+        if record is not None and hasattr(record, name):
+            event[name] = getattr(record, name)
+    return event
+
+
+def log_configuration(level: str, *, as_json: bool) -> dict[str, Any]:
+    """Django's LOGGING: everything to stderr through structlog's formatter."""
+    renderer = (
+        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=False, pad_event=0)
+    )
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "lines": {
+                "()": structlog.stdlib.ProcessorFormatter,
+                "foreign_pre_chain": [
+                    structlog.stdlib.add_log_level,
+                    structlog.stdlib.add_logger_name,
+                    structlog.processors.TimeStamper(fmt="iso", utc=True),
+                    _take_context,
+                    structlog.processors.format_exc_info,
+                ],
+                "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            }
+        },
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "lines"}},
+        "root": {"handlers": ["stderr"], "level": level},
+        "loggers": {
+            # A refused request is an answer, not an event; the API logs what matters itself.
+            "django.request": {"level": "ERROR"},
+            "amqp": {"level": "WARNING"},
+            "urllib3": {"level": "WARNING"},
+        },
+    }

@@ -1,0 +1,57 @@
+"""Gives each request its id; no exception leaves as HTML: problem documents everywhere but in the admin."""
+
+import logging
+import uuid
+from collections.abc import Callable
+
+from django.core.exceptions import DisallowedHost
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse
+
+from transactions.exceptions import as_problem, problem_response
+from transactions.problems import ProblemError
+
+log = logging.getLogger(__name__)
+
+ADMIN = "/admin/"
+
+
+class RequestIdMiddleware:
+    """`X-Request-ID` on every answer; the same id stands in problem documents and logs."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Always a new id: one that the client chose could repeat. A bad Host header ends here."""
+        request.request_id = str(uuid.uuid4())  # type: ignore[attr-defined]
+        try:
+            request.get_host()
+        except DisallowedHost:
+            return problem_response(
+                ProblemError("invalid-parameter", "The Host header names no host of ours."), request
+            )
+        response = self.get_response(request)
+        response.headers.setdefault("X-Request-ID", request.request_id)  # type: ignore[attr-defined]
+        return response
+
+
+class ProblemMiddleware:
+    """What a plain view raises becomes a problem document; in the admin only what is the database's."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Passes on."""
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        """None leaves the exception to Django's own handling."""
+        if request.path.startswith(ADMIN) and not isinstance(error, OperationalError | InterfaceError):
+            return None
+        problem = as_problem(error)
+        if problem is None:
+            log.exception("unhandled error", extra={"request_id": request.request_id})  # type: ignore[attr-defined]
+            problem = ProblemError("internal-error")
+        return problem_response(problem, request)

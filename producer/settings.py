@@ -1,0 +1,194 @@
+"""Every setting once, with unit and reason; runs with no environment at all (the embedded default)."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import django_stubs_ext
+
+from producer import env as environment
+from producer.env import ROOT, env
+from producer.logs import log_configuration
+
+django_stubs_ext.monkeypatch()
+
+# --- What runs where -------------------------------------------------------------------------------------------------
+EMBEDDED = "DATABASE_URL" not in env.ENVIRON and "BROKER_URL" not in env.ENVIRON
+DATABASE_URL = env.str("DATABASE_URL", default=f"sqlite:///{ROOT / 'var' / 'producer.sqlite3'}")
+BROKER_URL = env.str("BROKER_URL", default=f"filesystem://{ROOT / 'var' / 'broker'}")
+DEBUG = env.bool("DEBUG", default=EMBEDDED)
+SECRET_KEY = env.str("SECRET_KEY", default=environment.DEFAULT_SECRET_KEY)
+SECRET_KEY_FALLBACKS = environment.words("SECRET_KEY_FALLBACKS")
+ALLOWED_HOSTS = environment.words("ALLOWED_HOSTS", default="127.0.0.1,localhost,[::1]" if DEBUG else "")
+CSRF_TRUSTED_ORIGINS = environment.words("CSRF_TRUSTED_ORIGINS")
+# The base of the URLs that we hand out (Location is relative; problem types and receipts are absolute).
+PUBLIC_URL = env.str("PUBLIC_URL", default="http://127.0.0.1:8000").rstrip("/")
+
+environment.refuse_unsafe(globals())
+
+DATABASES = {"default": environment.database(DATABASE_URL)}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular_sidecar",
+    "django_celery_beat",
+    "django_celery_results",
+    "outbox",
+    "transactions",
+    "webhooks",
+    "scheduler",
+    "producer",
+]
+
+MIDDLEWARE = [
+    "producer.middleware.RequestIdMiddleware",
+    "producer.middleware.ProblemMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+CSRF_FAILURE_VIEW = "producer.errors.forbidden"
+ROOT_URLCONF = "producer.urls"
+WSGI_APPLICATION = "producer.wsgi.application"
+# The contract has no trailing slashes, and a redirect would turn a POST into a GET.
+APPEND_SLASH = False
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+
+LANGUAGE_CODE = "en-us"
+USE_I18N = False
+USE_TZ = True
+TIME_ZONE = "UTC"
+
+STATIC_URL = "/static/"
+STATIC_ROOT = env.str("STATIC_ROOT", default=str(ROOT / "var" / "static"))
+WHITENOISE_USE_FINDERS = True
+
+# --- Security headers ------------------------------------------------------------------------------------------------
+HTTPS_ONLY = env.bool("HTTPS_ONLY", default=not DEBUG and PUBLIC_URL.startswith("https://"))
+SECURE_SSL_REDIRECT = HTTPS_ONLY
+SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$", r"^metrics$"]
+SESSION_COOKIE_SECURE = HTTPS_ONLY
+CSRF_COOKIE_SECURE = HTTPS_ONLY
+SECURE_HSTS_SECONDS = int(timedelta(days=365).total_seconds()) if HTTPS_ONLY else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS_ONLY
+SECURE_HSTS_PRELOAD = HTTPS_ONLY
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BEHIND_TLS_PROXY", default=False) else None
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+
+# --- The HTTP API ----------------------------------------------------------------------------------------------------
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["transactions.authentication.ApiKeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": [],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "transactions.negotiation.JsonNegotiation",
+    "EXCEPTION_HANDLER": "transactions.exceptions.problem_handler",
+    "UNAUTHENTICATED_USER": None,
+}
+PROBLEM_TYPE_BASE = env.str("PROBLEM_TYPE_BASE", default=f"{PUBLIC_URL}/problems/")
+# Bytes; larger bodies are refused before they are read.
+MAX_BODY_BYTES = 64 * 1024
+MAX_BATCH_BODY_BYTES = 2 * 1024 * 1024
+MAX_WEBHOOK_BODY_BYTES = 256 * 1024
+# Ours are checked per route before reading; Django's own limit only guards the admin's forms.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
+# Requests a second and burst, per client and over all processes.
+API_RATE_PER_SECOND = env.int("API_RATE_PER_SECOND", default=200)
+API_RATE_BURST = env.int("API_RATE_BURST", default=400)
+WEBHOOK_RATE_PER_SECOND = env.int("WEBHOOK_RATE_PER_SECOND", default=2000)
+WEBHOOK_RATE_BURST = env.int("WEBHOOK_RATE_BURST", default=4000)
+# How long the stored answer is kept; a tombstone outlives it (contract section 2).
+IDEMPOTENCY_KEEP_DAYS = env.int("IDEMPOTENCY_KEEP_DAYS", default=30)
+# No result by then sets `overdue`.
+RESULT_DEADLINE_SECONDS = env.int("RESULT_DEADLINE_SECONDS", default=900)
+
+# Celery's form of BROKER_URL: a folder of files becomes kombu's filesystem transport.
+BROKER_TRANSPORT_URL, BROKER_TRANSPORT_OPTIONS = environment.broker(BROKER_URL)
+
+# --- The outbox ------------------------------------------------------------------------------------------------------
+OUTBOX_SOURCE = env.str("OUTBOX_SOURCE", default="urn:producer")
+OUTBOX_WIRE_FORMAT = env.str("OUTBOX_WIRE_FORMAT", default="celery")
+OUTBOX_ROUTES = {
+    "transactions": {
+        "exchange": "transactions",
+        "queue": "consumer.transactions.v1",
+        "binding_key": "transaction.#",
+        "wire_format": OUTBOX_WIRE_FORMAT,
+        "task": "consumer.process_transaction",
+    }
+}
+OUTBOX_PUBLISHERS = [
+    "outbox.embedded.EmbeddedPublisher" if BROKER_URL.startswith("filesystem:") else "outbox.amqp.AmqpPublisher",
+]
+# Events a relay claims at once. Larger batches gain little and cost more duplicates after a crash.
+OUTBOX_BATCH_SIZE = env.int("OUTBOX_BATCH_SIZE", default=500)
+# How long a relay owns what it claimed. Shorter than a publish: duplicates; longer: late recovery after a crash.
+OUTBOX_LEASE_SECONDS = env.int("OUTBOX_LEASE_SECONDS", default=30)
+# A publish that has no confirm by then is unclear: its connection is thrown away. Must stay below the lease.
+OUTBOX_PUBLISH_TIMEOUT_SECONDS = env.float("OUTBOX_PUBLISH_TIMEOUT_SECONDS", default=5.0)
+OUTBOX_MAX_ATTEMPTS = env.int("OUTBOX_MAX_ATTEMPTS", default=20)
+OUTBOX_BACKOFF_BASE_SECONDS = 1.0
+OUTBOX_BACKOFF_CAP_SECONDS = 300.0
+# An event larger than this is refused at enqueue, where the caller can still do something about it.
+OUTBOX_MAX_EVENT_BYTES = 64 * 1024
+# Whether a dead event holds back the later ones of its key. Ours carry a full snapshot each, so they may pass.
+OUTBOX_DEAD_BLOCKS_KEY = env.bool("OUTBOX_DEAD_BLOCKS_KEY", default=False)
+OUTBOX_FALLBACK_AFTER_SECONDS = env.float("OUTBOX_FALLBACK_AFTER_SECONDS", default=30.0)
+# How often one relay tries a channel that failed.
+OUTBOX_PROBE_SECONDS = env.float("OUTBOX_PROBE_SECONDS", default=2.0)
+OUTBOX_KEEP_DAYS = env.int("OUTBOX_KEEP_DAYS", default=30)
+# /readyz turns red when the oldest waiting event is older.
+OUTBOX_READY_MAX_AGE_SECONDS = env.int("OUTBOX_READY_MAX_AGE_SECONDS", default=120)
+
+# --- Webhooks with the Consumer --------------------------------------------------------------------------------------
+CONSUMER_WEBHOOK_URL = env.str("CONSUMER_WEBHOOK_URL", default="")
+CONSUMER_WEBHOOK_SECRETS = environment.words("CONSUMER_WEBHOOK_SECRETS")
+RESULT_WEBHOOK_SECRETS = environment.words("RESULT_WEBHOOK_SECRETS")
+# Networks (CIDR) that the fallback may reach although they are private. Link-local stays closed.
+WEBHOOK_ALLOWED_NETWORKS = environment.words("WEBHOOK_ALLOWED_NETWORKS", default="127.0.0.0/8,::1/128" if DEBUG else "")
+WEBHOOK_TOLERANCE_SECONDS = 300
+WEBHOOK_CONNECT_TIMEOUT_SECONDS = 5.0
+WEBHOOK_READ_TIMEOUT_SECONDS = 15.0
+INBOX_BATCH_SIZE = env.int("INBOX_BATCH_SIZE", default=100)
+INBOX_LEASE_SECONDS = env.int("INBOX_LEASE_SECONDS", default=30)
+INBOX_MAX_ATTEMPTS = env.int("INBOX_MAX_ATTEMPTS", default=12)
+INBOX_UNMATCHED_HOURS = env.int("INBOX_UNMATCHED_HOURS", default=24)
+INBOX_KEEP_DAYS = env.int("INBOX_KEEP_DAYS", default=90)
+
+# --- Logs ------------------------------------------------------------------------------------------------------------
+LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
+LOG_JSON = env.bool("LOG_JSON", default=not DEBUG)
+
+LOGGING = log_configuration(LOG_LEVEL, as_json=LOG_JSON)
+
+STATE_FOLDER = Path(env.str("STATE_FOLDER", default=str(ROOT / "var")))

@@ -1,0 +1,26 @@
+"""Wiring of paths only."""
+
+from django.contrib import admin
+from django.urls import include, path, re_path
+
+from producer import docs, errors, health, metrics
+
+urlpatterns = [
+    path("", docs.index, name="index"),
+    path("livez", health.livez, name="livez"),
+    path("readyz", health.readyz, name="readyz"),
+    path("metrics", metrics.metrics, name="metrics"),
+    path("problems/<slug:slug>", docs.problem, name="problem"),
+    path("api/v1/schema", docs.schema, name="schema"),
+    path("api/v1/docs", docs.swagger, name="docs"),
+    path("api/v1/", include("transactions.urls")),
+    path("api/v1/", include("webhooks.urls")),
+    path("admin/", admin.site.urls),
+    # Django shows an HTML page for unknown paths while DEBUG is on; a client must never see one.
+    re_path("", errors.not_found),
+]
+
+handler400 = "producer.errors.bad_request"
+handler403 = "producer.errors.forbidden"
+handler404 = "producer.errors.not_found"
+handler500 = "producer.errors.server_error"

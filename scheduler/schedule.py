@@ -1,0 +1,31 @@
+"""What runs by the clock: task, interval, expiry, why. Data; beat writes it to the database at its start."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """`every` and `expires` in seconds. A tick that waited longer than `expires` is dropped: the next does its work."""
+
+    task: str
+    every: float
+    expires: float
+    why: str
+    in_place: bool = False
+
+
+SCHEDULE = {
+    "relay": Entry("scheduler.relay", 1, 5, "publishes what no wake-up announced; the safety net", in_place=True),
+    "inbox": Entry("scheduler.sweep_inbox", 2, 10, "applies results whose nudge was lost, and retries", in_place=True),
+    "overdue": Entry("scheduler.mark_overdue", 15, 60, "flags late results and asks again", in_place=True),
+    "prune": Entry("scheduler.prune", 600, 600, "drops what is past its retention, in batches"),
+}
+
+
+def beat_schedule() -> dict[str, dict[str, Any]]:
+    """SCHEDULE in Celery's form. Interval changes are commits; pausing is done in the admin."""
+    return {
+        name: {"task": entry.task, "schedule": entry.every, "options": {"expires": entry.expires}}
+        for name, entry in SCHEDULE.items()
+    }
