@@ -23,7 +23,7 @@ def _take_context(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
 def log_configuration(level: str, *, as_json: bool) -> dict[str, Any]:
     """Django's LOGGING: everything to stderr through structlog's formatter."""
     renderer = (
-        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=False, pad_event=0)
+        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0)
     )
     return {
         "version": 1,
