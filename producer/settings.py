@@ -12,9 +12,9 @@ from producer.logs import log_configuration
 django_stubs_ext.monkeypatch()
 
 # --- What runs where -------------------------------------------------------------------------------------------------
-EMBEDDED = "DATABASE_URL" not in env.ENVIRON and "BROKER_URL" not in env.ENVIRON
-DATABASE_URL = env.str("DATABASE_URL", default=f"sqlite:///{ROOT / 'var' / 'producer.sqlite3'}")
-BROKER_URL = env.str("BROKER_URL", default=f"filesystem://{ROOT / 'var' / 'broker'}")
+EMBEDDED = not any(env.str(name, default="") for name in ("DATABASE_URL", "BROKER_URL"))
+DATABASE_URL = env.str("DATABASE_URL", default="") or f"sqlite:///{ROOT / 'var' / 'producer.sqlite3'}"
+BROKER_URL = env.str("BROKER_URL", default="") or f"filesystem://{ROOT / 'var' / 'broker'}"
 DEBUG = env.bool("DEBUG", default=EMBEDDED)
 SECRET_KEY = env.str("SECRET_KEY", default=environment.DEFAULT_SECRET_KEY)
 SECRET_KEY_FALLBACKS = environment.words("SECRET_KEY_FALLBACKS")
@@ -149,6 +149,7 @@ OUTBOX_ROUTES = {
 }
 OUTBOX_PUBLISHERS = [
     "outbox.embedded.EmbeddedPublisher" if BROKER_URL.startswith("filesystem:") else "outbox.amqp.AmqpPublisher",
+    "webhooks.fallback.WebhookPublisher",
 ]
 # Events a relay claims at once. Larger batches gain little and cost more duplicates after a crash.
 OUTBOX_BATCH_SIZE = env.int("OUTBOX_BATCH_SIZE", default=500)
@@ -179,6 +180,8 @@ WEBHOOK_ALLOWED_NETWORKS = environment.words("WEBHOOK_ALLOWED_NETWORKS", default
 WEBHOOK_TOLERANCE_SECONDS = 300
 WEBHOOK_CONNECT_TIMEOUT_SECONDS = 5.0
 WEBHOOK_READ_TIMEOUT_SECONDS = 15.0
+# A batch by webhook may take so long: a receiver gets its 15 s (Standard Webhooks), and the lease must outlive it by far.
+OUTBOX_FALLBACK_TIMEOUT_SECONDS = env.float("OUTBOX_FALLBACK_TIMEOUT_SECONDS", default=20.0)
 INBOX_BATCH_SIZE = env.int("INBOX_BATCH_SIZE", default=100)
 INBOX_LEASE_SECONDS = env.int("INBOX_LEASE_SECONDS", default=30)
 INBOX_MAX_ATTEMPTS = env.int("INBOX_MAX_ATTEMPTS", default=12)

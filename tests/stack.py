@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,11 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+import kombu
 import psycopg2
 import requests
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+QUEUES = ("consumer.transactions.v1", "consumer.transactions.v1.dead", "producer.results.v1", "producer.tasks.v1")
 FAILPOINT = ROOT / "tests" / "faults" / "failpoint.py"
 
 
@@ -71,16 +74,12 @@ class Process:
         os.killpg(child.pid, signal.SIGKILL)
         return child.wait(10)
 
-    def stop(self):
+    def end(self):
+        """Ends it for good, with its children: for the end of a test, where grace is not what is tested."""
         self.stopping = True
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.child.pid, signal.SIGTERM)
-        try:
-            self.child.wait(30)
-        except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.child.pid, signal.SIGKILL)
-            self.child.wait(10)
+            os.killpg(self.child.pid, signal.SIGKILL)
+        self.child.wait(10)
 
     def log(self):
         return self.log_path.read_text(errors="replace")
@@ -132,6 +131,7 @@ class Stack:
         self.key = self.manage("create_api_client", "e2e").strip().splitlines()[-1]
         self.env["PRODUCER_API_KEY"] = self.key
         self.run([sys.executable, "manage.py", "migrate", "--verbosity=0"], ROOT / "consumer")
+        shutil.copy(folder / "consumer.sqlite3", folder / "consumer.empty")
 
     # --- services
 
@@ -290,11 +290,27 @@ class Stack:
         assert changes == [(1,)]
         assert self.sql("SELECT count(*) FROM transactions_transaction WHERE version <> 1") == [(0,)]
 
+    def reset(self):
+        """Everything as after the set-up: no process, no row, no message. Quicker than a new stack, and as clean."""
+        for process in self.processes.values():
+            process.end()
+        self.processes.clear()
+        self.sql(
+            "TRUNCATE transactions_transaction, transactions_historyentry, transactions_idempotencykey, "
+            "outbox_outboxmessage, outbox_channelstate, webhooks_inboxmessage, webhooks_reusedwebhookid"
+        )
+        with kombu.Connection(self.broker_url) as connection, connection.channel() as channel:
+            for queue in QUEUES:
+                channel.queue_purge(queue)
+        for path in self.folder.glob("consumer.sqlite3*"):
+            path.unlink()
+        for path in self.folder.glob("*.marker"):
+            path.unlink()
+        shutil.copy(self.folder / "consumer.empty", self.folder / "consumer.sqlite3")
+
     def close(self):
-        for process in reversed(self.processes.values()):
-            process.stopping = True
-        for process in reversed(self.processes.values()):
-            process.stop()
+        for process in self.processes.values():
+            process.end()
         self._sql_admin(f'DROP DATABASE "{self.name}" WITH (FORCE)')
         self._rabbitmqctl("delete_vhost", self.name)
 

@@ -1,4 +1,4 @@
-"""A stack per test, with every process stopped and every service given back at its end."""
+"""One set of services per module; each test starts its own processes on empty tables and queues."""
 
 import pytest
 
@@ -6,12 +6,12 @@ from tests.settings import BROKER_URL, DATABASE_URL
 from tests.stack import Stack
 
 
-@pytest.fixture
-def make_stack(tmp_path):
+@pytest.fixture(scope="module")
+def make_stack(tmp_path_factory):
     made = []
 
     def make(**settings):
-        made.append(Stack(tmp_path, DATABASE_URL, BROKER_URL, **settings))
+        made.append(Stack(tmp_path_factory.mktemp("stack"), DATABASE_URL, BROKER_URL, **settings))
         return made[-1]
 
     yield make
@@ -19,6 +19,13 @@ def make_stack(tmp_path):
         stack.close()
 
 
+@pytest.fixture(scope="module")
+def services(make_stack):
+    return make_stack(OUTBOX_LEASE_SECONDS="4", INBOX_LEASE_SECONDS="4", OUTBOX_PUBLISH_TIMEOUT_SECONDS="2")
+
+
 @pytest.fixture
-def stack(make_stack):
-    return make_stack()
+def stack(services):
+    services.reset()
+    yield services
+    services.reset()

@@ -1,0 +1,66 @@
+# What a person does in this repository. `make` alone lists it. Settings for a target go on its line: make demo ONCE=1
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+# Two targets at once would share one var/, one database and the same ports.
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# `.ci/venv` writes these stamps when everything in the file is installed.
+RUNTIME := $(VENV)/runtime.stamp
+DEVELOPMENT := $(VENV)/development.stamp
+UV ?= $(firstword $(wildcard $(BIN)/uv) uv)
+
+.PHONY: help demo test lint format types lock compose-check procfile clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+demo: $(RUNTIME) ## The whole system on this machine [ONCE=1 COUNT=n FILE=x.jsonl CONSUMER=off DATABASE_URL= BROKER_URL=]
+	@exec $(BIN)/python -m producer.demo --follow-parent
+
+test: $(DEVELOPMENT) ## Every check and every test; with CI=true nothing may be skipped
+	@exec .ci/test
+
+lint: $(DEVELOPMENT) ## Format check, ruff, import contracts
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@PATH="$(abspath $(BIN)):$$PATH" lint-imports --no-cache
+
+format: $(DEVELOPMENT) ## Format the code and fix what ruff can fix
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+types: $(DEVELOPMENT) ## mypy
+	@$(BIN)/mypy
+
+lock: ## Compile requirements*.in to requirements*.txt with hashes (needs uv)
+	@command -v $(UV) > /dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/ (or: make lock UV=/path/to/uv)" >&2; exit 1; }
+	$(UV) pip compile --quiet --generate-hashes --universal --python-version 3.11 requirements.in -o requirements.txt
+	$(UV) pip compile --quiet --generate-hashes --universal --python-version 3.11 requirements-dev.in -o requirements-dev.txt
+
+compose-check: $(DEVELOPMENT) ## Check docker-compose.yml by schema and by Compose itself; needs no Docker engine
+	@.ci/compose-check
+
+procfile: $(RUNTIME) ## Run ops/Procfile here, with DATABASE_URL, BROKER_URL and the rest from .env and the environment
+	@exec $(BIN)/python ops/run_procfile.py ops/Procfile
+
+.env: .env.example ## Settings for `docker compose up`, with random secrets in place of fixme-…
+	@$(PYTHON) ops/make_env.py .env.example .env
+
+clean: ## Remove .venv, var/ (databases, logs, keys of the demo) and caches
+	rm -rf $(VENV) var staticfiles .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Where development is installed as well, a change of requirements renews that: it holds everything the demo needs.
+$(RUNTIME): requirements.txt
+	@if [ -e $(DEVELOPMENT) ]; then .ci/venv "$(PYTHON)" $(VENV) requirements-dev.txt $(DEVELOPMENT); fi
+	@[ -e $(DEVELOPMENT) ] || .ci/venv "$(PYTHON)" $(VENV) requirements.txt $(RUNTIME)
+	@touch $(RUNTIME)
+
+$(DEVELOPMENT): requirements-dev.txt
+	@.ci/venv "$(PYTHON)" $(VENV) requirements-dev.txt $(DEVELOPMENT)
+	@touch $(RUNTIME)

@@ -1,0 +1,2 @@
+-- The reference Consumer's own database; run once by the postgres image when its volume is empty.
+CREATE DATABASE consumer;
