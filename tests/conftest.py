@@ -24,6 +24,14 @@ def _missing(what: str, present: bool) -> pytest.MarkDecorator:
     return pytest.mark.skip(reason=f"needs {what}" if not present else "this run is on SQLite")
 
 
+@pytest.fixture(autouse=True)
+def quiet_wakeups(request, monkeypatch):
+    """No thread of ours keeps a connection to the test database; a test that wants them says so."""
+    if not request.node.get_closest_marker("wakeups"):
+        monkeypatch.setattr("outbox.wakeup.poke", lambda: None)
+        monkeypatch.setattr("webhooks.nudge.poke", lambda: None)
+
+
 @pytest.fixture
 def api_key(db):
     from transactions.clients import create_client
