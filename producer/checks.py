@@ -8,7 +8,7 @@ from django.db import connection
 from django.utils.module_loading import import_string
 
 from webhooks.keys import consumer_keys, result_keys
-from webhooks.signing_keys import KeyFormatError
+from webhooks.signing_keys import MIN_SECRET_BYTES, KeyFormatError, SymmetricKey
 
 
 @register()
@@ -43,7 +43,16 @@ def secrets_are_well_formed(app_configs: Any, **kwargs: Any) -> list[CheckMessag
     found: list[CheckMessage] = []
     for name, load in (("RESULT_WEBHOOK_SECRETS", result_keys), ("CONSUMER_WEBHOOK_SECRETS", consumer_keys)):
         try:
-            if not load():
+            keys = load()
+            if any(isinstance(key, SymmetricKey) and len(key.secret) < MIN_SECRET_BYTES for key in keys):
+                found.append(
+                    Warning(
+                        f"{name} has a secret of fewer than {MIN_SECRET_BYTES} bytes.",
+                        hint="Make a new one: 24 to 64 random bytes.",
+                        id="producer.W003",
+                    )
+                )
+            if not keys:
                 found.append(
                     Warning(f"{name} is empty.", hint="Set it to one or more whsec_ secrets.", id="producer.W001")
                 )
