@@ -3,35 +3,55 @@
 import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 
+from outbox import topology
 from outbox.clock import database_now
-from outbox.models import ChannelState
+from outbox.models import ChannelState, OutboxMessage
 from outbox.publisher import Publisher, PublishError, publishers
 
+# The first channel's name, whatever stands behind it.
+BROKER = "broker"
 # Events in a half-open probe: enough to prove the channel, few enough to lose little time when it is still away.
 PROBE_BATCH = 20
 # A failing channel is asked again after OUTBOX_PROBE_SECONDS, then half as often each time up to this (seconds).
 PROBE_CAP_SECONDS = 5.0
+# How long a broker may take to greet before a probe batch is risked on it (seconds). The fallback's traffic waits
+# meanwhile, and a frozen broker takes all of it; too short and a distant one is never found again.
+GREETING_SECONDS = 1.0
+# No queue has this name, so the greeting is dropped as soon as it is confirmed.
+GREETING_KEY = "outbox.greeting"
+# Events in a batch on a channel that is not the first choice: it carries them one by one, and the return must not wait.
+FALLBACK_BATCH = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The channel to use now and how many events it may take; `publisher` None means wait."""
+    """The channel to use now and how many events it may take; `publisher` None means wait.
+
+    `timeout_seconds`: how long that publish may take.
+    """
 
     publisher: Publisher | None
     limit: int
     probing: bool = False
+    timeout_seconds: float = 0.0
+
+
+class BlockedError(Exception):
+    """The broker answers but takes no messages: a memory or disk alarm."""
 
 
 def choose(limit: int) -> Choice:
     """Picks the channel for the next batch of at most `limit` events.
 
-    The first choice while it works. When it fails: one relay at a time probes it with a small batch; meanwhile everyone
-    else waits, and after OUTBOX_FALLBACK_AFTER_SECONDS uses the next channel that is available, under the same rules.
+    The first choice while it works. When it fails: one relay at a time probes it, with a greeting and then a small batch;
+    meanwhile everyone else waits, and after OUTBOX_FALLBACK_AFTER_SECONDS uses the next channel that is available, under
+    the same rules.
     """
     states = {state.name: state for state in ChannelState.objects.all()}
     now: datetime | None = None
@@ -39,26 +59,72 @@ def choose(limit: int) -> Choice:
         if not publisher.available():
             continue
         state = states.get(publisher.name)
+        most, seconds = limit, settings.OUTBOX_PUBLISH_TIMEOUT_SECONDS
+        if position > 0:
+            most, seconds = min(limit, FALLBACK_BATCH), settings.OUTBOX_FALLBACK_TIMEOUT_SECONDS
         if state is None or (state.failing_since is None and not state.disabled):
-            return Choice(publisher, limit)
+            return Choice(publisher, most, timeout_seconds=seconds)
         if state.disabled:
             continue
         now = now or database_now()
-        if state.retry_at is None or state.retry_at <= now:
-            if _take_probe(publisher.name, now):
-                return Choice(publisher, min(limit, PROBE_BATCH), probing=True)
-        if (
-            position == 0
-            and state.failing_since
-            and (now - state.failing_since).total_seconds() < (settings.OUTBOX_FALLBACK_AFTER_SECONDS)
-        ):
+        due = state.retry_at is None or state.retry_at <= now
+        if due and _worth_a_probe(publisher, now) and _take_probe(publisher.name, now, seconds):
+            if _greets(publisher):
+                return _half_open(publisher, most, seconds)
+            now = database_now()
+        failing_for = now - (state.failing_since or now)
+        if position == 0 and failing_for < timedelta(seconds=settings.OUTBOX_FALLBACK_AFTER_SECONDS):
             return Choice(None, 0)
     return Choice(None, 0)
 
 
-def _take_probe(name: str, now: datetime) -> bool:
+def _greets(publisher: Publisher) -> bool:
+    """Whether the broker confirms a message that goes nowhere; if not, says so. It is dead, frozen or blocks publishers.
+
+    Other channels have no such greeting: their first event is one.
+    """
+    if publisher.name != BROKER or not settings.BROKER_TRANSPORT_URL.startswith("amqp"):
+        return True
+    deadlines = dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), GREETING_SECONDS)
+    alarms: list[str] = []
+    connection = topology.connect(settings.BROKER_URL, confirm_publish=True, on_blocked=alarms.append, **deadlines)
+    try:
+        # No retries: with them kombu sleeps two seconds in between.
+        connection.ensure_connection(max_retries=0)
+        channel: Any = connection.channel()
+        # Twice: a broker with an alarm takes the first message of a connection and only then stops reading from it.
+        for _ in range(2):
+            channel.basic_publish(channel.prepare_message(b""), exchange="", routing_key=GREETING_KEY)
+            if alarms:
+                raise BlockedError(alarms[0])
+        connection.release()
+    except Exception as error:
+        connection.collect()
+        failed(publisher, PublishError(f"The broker takes no messages: {type(error).__name__}"))
+        return False
+    return True
+
+
+def _worth_a_probe(publisher: Publisher, now: datetime) -> bool:
+    """Only with an event to send, or the probe is used up and nobody wiser; and with none waiting at all, see below."""
+    return _pending().filter(due_at__lte=now).exists() or (publisher.name == BROKER and not _pending().exists())
+
+
+def _half_open(publisher: Publisher, limit: int, seconds: float) -> Choice:
+    """A few events prove the channel. With none waiting the greeting has to do, or it would count as failing for ever."""
+    if publisher.name == BROKER and not _pending().exists():
+        succeeded(publisher)
+        return Choice(publisher, limit, timeout_seconds=seconds)
+    return Choice(publisher, min(limit, PROBE_BATCH), probing=True, timeout_seconds=seconds)
+
+
+def _pending() -> QuerySet[OutboxMessage]:
+    return OutboxMessage.objects.filter(state=OutboxMessage.State.PENDING)
+
+
+def _take_probe(name: str, now: datetime, seconds: float) -> bool:
     """One relay gets the probe: the conditional UPDATE decides. A prober that dies frees it after the publish timeout."""
-    next_try = now + timedelta(seconds=settings.OUTBOX_PUBLISH_TIMEOUT_SECONDS + settings.OUTBOX_PROBE_SECONDS)
+    next_try = now + timedelta(seconds=seconds + settings.OUTBOX_PROBE_SECONDS)
     return bool(
         ChannelState.objects.filter(Q(retry_at__lte=now) | Q(retry_at=None), name=name, disabled=False).update(
             retry_at=next_try

@@ -10,7 +10,8 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, close_old_connections, connections
 
@@ -19,6 +20,9 @@ log = logging.getLogger(__name__)
 CHANNEL = "outbox"
 # At most one wake-up per process in this time (seconds); commits in between are covered by the next one.
 MIN_INTERVAL_SECONDS = 0.005
+# How long the broker may take to accept a connection, and then for anything else (seconds). Without the second, whoever
+# sends to a broker that froze waits for ever: it keeps the connection and never answers.
+CONNECT_SECONDS, ANSWER_SECONDS = 1.0, 2.0
 
 
 class Coalescer:
@@ -57,6 +61,49 @@ class Coalescer:
             time.sleep(self._min_interval)
 
 
+class TaskLink:
+    """A connection of one's own for sending Celery tasks that may get lost: short deadlines, one try, no waiting.
+
+    Not Celery's pool: its connections have no deadline, and opening one tries `broker_connection_max_retries` times.
+    For one thread at a time.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self._connection: Any = None
+        self._producer: Any = None
+
+    @contextlib.contextmanager
+    def producer(self) -> Iterator[Any]:
+        """A producer for `send_task(producer=…, retry=False)`. Whatever breaks in the block drops the connection."""
+        try:
+            if self._producer is None:
+                self._open()
+            yield self._producer
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Drops the connection without a handshake, which a frozen broker would not answer."""
+        connection, self._connection, self._producer = self._connection, None, None
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                connection.collect()
+
+    def _open(self) -> None:
+        deadlines = {
+            "connect_timeout": CONNECT_SECONDS,
+            "read_timeout": ANSWER_SECONDS,
+            "write_timeout": ANSWER_SECONDS,
+        }
+        self._connection = self._app.connection_for_write(transport_options=deadlines)
+        # Not connect(), which tries twice and sleeps in between.
+        self._connection.ensure_connection(max_retries=0)
+        # A channel and not the connection: given that, kombu would connect anew when it is lost, trying for ever.
+        self._producer = self._app.amqp.Producer(self._connection.channel(), auto_declare=False)
+
+
 def _notify() -> None:
     connection = connections[DEFAULT_DB_ALIAS]
     if connection.vendor != "postgresql":
@@ -83,7 +130,7 @@ class Listener:
 
     def __init__(self, poll_seconds: float = 0.1) -> None:
         self._poll = poll_seconds
-        self._raw: object | None = None
+        self._raw: Any = None
 
     def wait(self, seconds: float) -> bool:
         """Returns early (True) when a commit asked for a relay; on engines without LISTEN polls every tenth second."""

@@ -64,11 +64,12 @@ def secrets_are_well_formed(app_configs: Any, **kwargs: Any) -> list[CheckMessag
 @register()
 def lease_outlives_publish(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """producer.E004: a lease that ends during a publish makes duplicates all the time."""
-    if settings.OUTBOX_LEASE_SECONDS < 2 * settings.OUTBOX_PUBLISH_TIMEOUT_SECONDS:
+    fallback = settings.OUTBOX_FALLBACK_TIMEOUT_SECONDS if settings.CONSUMER_WEBHOOK_URL else 0
+    if settings.OUTBOX_LEASE_SECONDS < max(2 * settings.OUTBOX_PUBLISH_TIMEOUT_SECONDS, fallback * 1.25):
         return [
             Error(
-                "OUTBOX_LEASE_SECONDS is shorter than twice OUTBOX_PUBLISH_TIMEOUT_SECONDS.",
-                hint="Raise the lease or lower the timeout.",
+                "OUTBOX_LEASE_SECONDS is too short for OUTBOX_PUBLISH_TIMEOUT_SECONDS or OUTBOX_FALLBACK_TIMEOUT_SECONDS.",
+                hint="Raise the lease to twice the one and 1.25 times the other, or lower the timeouts.",
                 id="producer.E004",
             )
         ]

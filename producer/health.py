@@ -10,6 +10,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from outbox.stats import channel_stats, outbox_stats
+from producer.methods import read_only
 from webhooks.stats import inbox_stats
 
 # A probe must answer before its caller gives up (seconds).
@@ -20,11 +21,13 @@ class NotReadyError(Exception):
     """Why a check fails; shown to operators."""
 
 
+@read_only
 def livez(request: HttpRequest) -> HttpResponse:
     """200 while the process can answer at all."""
     return JsonResponse({"status": "ok"})
 
 
+@read_only
 def readyz(request: HttpRequest) -> HttpResponse:
     """200 when every check passes, else 503 with the reasons."""
     checks: dict[str, str] = {}

@@ -7,6 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from outbox.stats import channel_stats, outbox_stats
+from producer.methods import read_only
 from webhooks.stats import inbox_stats
 
 
@@ -43,6 +44,7 @@ class DatabaseCollector:
         )
 
 
+@read_only
 def metrics(request: HttpRequest) -> HttpResponse:
     """The exposition text."""
     registry = CollectorRegistry()

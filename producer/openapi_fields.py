@@ -3,7 +3,7 @@
 from collections import defaultdict
 from typing import Any
 
-from transactions import money, serializers
+from transactions import idempotency, money, serializers
 from transactions.models import Transaction
 
 Schema = dict[str, Any]
@@ -12,7 +12,8 @@ Schema = dict[str, Any]
 NO_CONTROLS = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$"
 AMOUNT_PATTERN = f"^{money._AMOUNT.pattern}$"
 ACCOUNT_PATTERN = f"^{serializers._ACCOUNT.pattern}$"
-KEY_PATTERN = "^[\\u0020-\\u007e]+$"
+# Bare (not in quotes), or a string of RFC 8941; the server takes the quotes off before it counts.
+KEY_PATTERN = f'^(?!"){idempotency._BARE.pattern}$|^"(?:[ !#-\\[\\]-~]|\\\\["\\\\]){{1,{idempotency.MAX_KEY}}}"$'
 # UUIDs as the server compares them: lower case with hyphens.
 UUID_PATTERN = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 ETAG_PATTERN = '^"[0-9]+-[0-9a-f]+"$'
@@ -30,6 +31,7 @@ def nullable(schema: Schema, **more: Any) -> Schema:
 
 
 def length_of(model: type, name: str) -> int:
+    """How many characters the column of a model holds."""
     return int(model._meta.get_field(name).max_length)  # type: ignore[attr-defined]
 
 

@@ -33,7 +33,18 @@ def event() -> Schema:
                 "required": ["transaction"],
             },
         },
-        "required": "specversion id source type subject time datacontenttype sequence partitionkey data".split(),
+        "required": [
+            "specversion",
+            "id",
+            "source",
+            "type",
+            "subject",
+            "time",
+            "datacontenttype",
+            "sequence",
+            "partitionkey",
+            "data",
+        ],
         "examples": [
             {
                 "specversion": "1.0",

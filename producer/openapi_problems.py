@@ -131,9 +131,7 @@ def _response(problems: list[Problem]) -> dict[str, Any]:
         "content": {
             CONTENT_TYPE: {
                 "schema": ref(names[0]) if len(names) == 1 else {"oneOf": [ref(name) for name in names]},
-                "examples": {
-                    problem.slug: {"$ref": f"#/components/examples/{problem.slug}"} for problem in problems
-                },
+                "examples": {problem.slug: {"$ref": f"#/components/examples/{problem.slug}"} for problem in problems},
             }
         },
     }

@@ -1,7 +1,17 @@
 """Component schemas of the HTTP API: requests, transactions, lists, history, receipts, health."""
 
 from producer.openapi_examples import EVENT_ID, FAILED, MOMENT, NEW, PENDING, SUCCEEDED
-from producer.openapi_fields import NO_CONTROLS, UUID_PATTERN, Schema, amounts_by_currency, fields, length_of, moment, nullable, ref
+from producer.openapi_fields import (
+    NO_CONTROLS,
+    UUID_PATTERN,
+    Schema,
+    amounts_by_currency,
+    fields,
+    length_of,
+    moment,
+    nullable,
+    ref,
+)
 from producer.openapi_messages import EVENT_TYPES, event, results
 from transactions.models import HistoryEntry, Transaction
 from transactions.pagination import MAX_LIMIT
@@ -30,19 +40,15 @@ def _request(description: str, required: tuple[str, ...], example: Schema) -> Sc
 
 def transaction() -> Schema:
     """A transaction as the API and the events show it; every member is always there."""
-    shown = {
-        "account_number": "",
-        "amount": "With exactly as many digits after the point as the currency has.",
-        "currency": "",
-        "direction": "",
-        "external_id": "",
-    }
-    given = {name: dict(schema) for name, schema in fields().items()}
-    for name, description in shown.items():
-        if description:
-            given[name]["description"] = description
+    given = fields()
+    given["amount"]["description"] = "With exactly as many digits after the point as the currency has."
     properties: dict[str, Schema] = {
-        "id": {"type": "string", "format": "uuid", "pattern": UUID_PATTERN, "description": "A UUIDv7: sorts by creation."},
+        "id": {
+            "type": "string",
+            "format": "uuid",
+            "pattern": UUID_PATTERN,
+            "description": "A UUIDv7: sorts by creation.",
+        },
         "external_id": given["external_id"],
         "account_number": given["account_number"],
         "amount": given["amount"],
@@ -61,9 +67,7 @@ def transaction() -> Schema:
         "overdue": {"type": "boolean", "description": "No result by the deadline; a late one still applies."},
         "created_at": moment("When it was submitted."),
         "updated_at": moment("The last change of any kind."),
-        "processed_at": {
-            **nullable(moment("When its outcome was applied; null before.")),
-        },
+        "processed_at": nullable(moment("When its outcome was applied; null before.")),
     }
     return {
         "type": "object",

@@ -10,7 +10,7 @@ class Entry:
 
     task: str
     every: float
-    expires: float
+    expires: int
     why: str
     in_place: bool = False
 
@@ -26,6 +26,7 @@ SCHEDULE = {
 def beat_schedule() -> dict[str, dict[str, Any]]:
     """SCHEDULE in Celery's form. Interval changes are commits; pausing is done in the admin."""
     return {
-        name: {"task": entry.task, "schedule": entry.every, "options": {"expires": entry.expires}}
+        # django-celery-beat keeps `expire_seconds` only; Celery's own `expires` would be dropped without a word.
+        name: {"task": entry.task, "schedule": entry.every, "options": {"expire_seconds": entry.expires}}
         for name, entry in SCHEDULE.items()
     }

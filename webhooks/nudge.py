@@ -2,7 +2,7 @@
 
 from celery import current_app
 
-from outbox.wakeup import Coalescer
+from outbox.wakeup import Coalescer, TaskLink
 
 APPLY_TASK = "webhooks.apply_results"
 # At most one nudge per process in this time (seconds); the worker drains all that is due.
@@ -13,9 +13,11 @@ EXPIRES_SECONDS = 10
 
 def _send() -> None:
     # retry=False: while the broker is away the sweep finds the row; nobody may hang on it here.
-    current_app.send_task(APPLY_TASK, retry=False, expires=EXPIRES_SECONDS)
+    with _link.producer() as producer:
+        current_app.send_task(APPLY_TASK, producer=producer, retry=False, expires=EXPIRES_SECONDS)
 
 
+_link = TaskLink(current_app)
 _nudger = Coalescer("inbox-nudge", _send, MIN_INTERVAL_SECONDS)
 
 

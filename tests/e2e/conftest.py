@@ -21,7 +21,12 @@ def make_stack(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def services(make_stack):
-    return make_stack(OUTBOX_LEASE_SECONDS="4", INBOX_LEASE_SECONDS="4", OUTBOX_PUBLISH_TIMEOUT_SECONDS="2")
+    return make_stack(
+        OUTBOX_LEASE_SECONDS="4",
+        INBOX_LEASE_SECONDS="4",
+        OUTBOX_PUBLISH_TIMEOUT_SECONDS="2",
+        OUTBOX_FALLBACK_TIMEOUT_SECONDS="3",
+    )
 
 
 @pytest.fixture

@@ -56,7 +56,10 @@ def before_call(context, case, kwargs):
 
 
 def _is_key(value):
-    return isinstance(value, str) and re.fullmatch(r'(?!")[!-~](?:[ -~]{0,253}[!-~])?|"(?:[ !#-\[\]-~]|\\["\\]){1,255}"', value) is not None
+    return (
+        isinstance(value, str)
+        and re.fullmatch(r'(?!")[!-~](?:[ -~]{0,253}[!-~])?|"(?:[ !#-\[\]-~]|\\["\\]){1,255}"', value) is not None
+    )
 
 
 def _is_good(value):

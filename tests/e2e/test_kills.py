@@ -56,7 +56,11 @@ def test_the_producers_worker_killed_while_applying_applies_nothing_twice(stack,
 
 @pytest.mark.parametrize(
     ("point", "when"),
-    [("processing.delivery:deliver", "before"), ("processing.delivery:deliver", "after"), ("processing.handler:handle", "before")],
+    [
+        ("processing.delivery:deliver", "before"),
+        ("processing.delivery:deliver", "after"),
+        ("processing.handler:handle", "before"),
+    ],
     ids=["decided, not posted", "posted, not acknowledged", "received, not decided"],
 )
 def test_the_consumers_worker_killed_mid_task_costs_no_result_and_doubles_none(stack, point, when):

@@ -32,7 +32,9 @@ def test_200_transactions_go_round_and_each_result_counts_once(stack):
     wait_for(lambda: stack.queue("consumer.transactions.v1") == ("quorum", 0), 20, "the queue is empty")
     assert stack.queue("consumer.transactions.v1.dead") == ("quorum", 0)
     # Every event was sent once, by the broker, and confirmed.
-    assert stack.sql("SELECT attempts, channel, count(*) FROM outbox_outboxmessage GROUP BY 1, 2") == [(1, "broker", 200)]
+    assert stack.sql("SELECT attempts, channel, count(*) FROM outbox_outboxmessage GROUP BY 1, 2") == [
+        (1, "broker", 200)
+    ]
     assert stack.sql("SELECT max(deliveries), count(*) FROM webhooks_inboxmessage") == [(1, 200)]
     shown = stack.get(f"/api/v1/transactions/{created[7]['id']}/events")["data"]
     kinds = [entry["kind"] for entry in shown]
@@ -92,7 +94,19 @@ def test_a_celery_worker_with_nothing_but_the_contract_consumes_the_events(stack
     stack.web(), stack.relay()
     stack.start(
         "stranger",
-        ["-m", "celery", "--workdir", str(tmp_path), "-A", "stranger", "worker", "-P", "solo", "-Q", "consumer.transactions.v1"],
+        [
+            "-m",
+            "celery",
+            "--workdir",
+            str(tmp_path),
+            "-A",
+            "stranger",
+            "worker",
+            "-P",
+            "solo",
+            "-Q",
+            "consumer.transactions.v1",
+        ],
         SEEN=str(seen),
     )
     created = stack.submit(20)
@@ -131,7 +145,11 @@ def test_rows_of_real_statements_stay_exact_at_every_stop(stack, tmp_path):
             "WHERE t.id = %s",
             answered["id"],
         )
-        assert stored.rstrip("0").rstrip(".") == exact.rstrip("0").rstrip(".") if "." in exact else stored.split(".")[0] == exact
+        assert (
+            stored.rstrip("0").rstrip(".") == exact.rstrip("0").rstrip(".")
+            if "." in exact
+            else stored.split(".")[0] == exact
+        )
         assert json.loads(body)["data"]["transaction"]["amount"] == exact
         result = listed[answered["id"]]["processed_data"]
         assert result["amount"] == exact and result["currency"] == sent["currency"]
