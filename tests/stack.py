@@ -88,17 +88,20 @@ class Process:
 class Stack:
     """Private services first, then whichever processes a test wants."""
 
-    def __init__(self, folder: Path, database_url: str, broker_url: str, **settings: str):
+    def __init__(self, folder: Path, database_url: str, broker_url: str, *, private_broker=False, **settings: str):
         self.folder = folder
         self.name = f"e2e_{uuid.uuid4().hex[:10]}"
         self.processes: dict[str, Process] = {}
         self.admin_url = database_url
         self._sql_admin(f'CREATE DATABASE "{self.name}"')
         self.database_url = urlunsplit(urlsplit(database_url)._replace(path=f"/{self.name}"))
-        self._rabbitmqctl("add_vhost", self.name)
-        user = urlsplit(broker_url).username or "guest"
-        self._rabbitmqctl("set_permissions", "-p", self.name, user, ".*", ".*", ".*")
-        self.broker_url = urlunsplit(urlsplit(broker_url)._replace(path=f"/{self.name}"))
+        self.own_vhost = not private_broker
+        self.broker_url = broker_url
+        if self.own_vhost:
+            self._rabbitmqctl("add_vhost", self.name)
+            user = urlsplit(broker_url).username or "guest"
+            self._rabbitmqctl("set_permissions", "-p", self.name, user, ".*", ".*", ".*")
+            self.broker_url = urlunsplit(urlsplit(broker_url)._replace(path=f"/{self.name}"))
         self.port, self.consumer_port = free_port(), free_port()
         self.url, self.consumer_url = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.consumer_port}"
         self.env = {
@@ -119,6 +122,7 @@ class Stack:
             "CONSUMER_ALLOWED_HOSTS": "127.0.0.1",
             "PRODUCER_URL": self.url,
             "OUTBOX_LEASE_SECONDS": "10",
+            "OUTBOX_FALLBACK_TIMEOUT_SECONDS": "8",
             "INBOX_LEASE_SECONDS": "10",
             "LOG_LEVEL": "INFO",
             "API_RATE_PER_SECOND": "10000",
@@ -127,7 +131,8 @@ class Stack:
         }
         self.env.pop("DJANGO_SETTINGS_MODULE", None)
         self.manage("migrate", "--verbosity=0")
-        self.manage("declare_topology")
+        if self.own_vhost:
+            self.manage("declare_topology")
         self.key = self.manage("create_api_client", "e2e").strip().splitlines()[-1]
         self.env["PRODUCER_API_KEY"] = self.key
         self.run([sys.executable, "manage.py", "migrate", "--verbosity=0"], ROOT / "consumer")
@@ -312,7 +317,8 @@ class Stack:
         for process in self.processes.values():
             process.end()
         self._sql_admin(f'DROP DATABASE "{self.name}" WITH (FORCE)')
-        self._rabbitmqctl("delete_vhost", self.name)
+        if self.own_vhost:
+            self._rabbitmqctl("delete_vhost", self.name)
 
 
 def plain(number):

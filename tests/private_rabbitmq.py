@@ -1,0 +1,74 @@
+"""A RabbitMQ node of our own, to be started, killed, frozen and filled: never the one that others use."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+import uuid
+from pathlib import Path
+
+from tests.stack import free_port, wait_for
+
+
+class PrivateRabbitMQ:
+    """One node with its own name, ports and data; keeps its data over restarts."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.port = folder, free_port()
+        self.node = f"private{uuid.uuid4().hex[:8]}@localhost"
+        self.url = f"amqp://guest:guest@127.0.0.1:{self.port}//"
+        self.process = None
+        (folder / "enabled_plugins").write_text("[].\n")
+        (folder / "rabbitmq.conf").write_text(
+            f"listeners.tcp.1 = 127.0.0.1:{self.port}\nlog.file.level = warning\nloopback_users = none\n"
+        )
+        self.env = {
+            **os.environ,
+            "HOME": str(folder),
+            "RABBITMQ_NODENAME": self.node,
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+            "RABBITMQ_PID_FILE": str(folder / "pid"),
+        }
+
+    def start(self):
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                ["/usr/lib/rabbitmq/bin/rabbitmq-server"], env=self.env, stdout=log, stderr=log, start_new_session=True
+            )
+        wait_for(self._answers, 90, "the private RabbitMQ node answers")
+
+    def _answers(self):
+        """It accepts before it serves: only a protocol header answered by connection.start counts."""
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as sock:
+            sock.settimeout(2)
+            sock.sendall(b"AMQP\x00\x00\x09\x01")
+            return sock.recv(1) == b"\x01"
+        return False
+
+    def signal(self, number):
+        os.killpg(self.process.pid, number)
+
+    def kill(self):
+        """kill -9, proven: the port refuses."""
+        self.signal(signal.SIGKILL)
+        self.process.wait(10)
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)):
+                    return
+            time.sleep(0.05)
+        raise AssertionError("the private node still answers after kill -9")
+
+    def close(self):
+        if self.process and self.process.poll() is None:
+            self.signal(signal.SIGCONT)
+            self.kill()
