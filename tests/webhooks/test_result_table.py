@@ -112,7 +112,7 @@ def test_a_signature_by_a_strangers_key_is_401(sender, txn):
     assert not InboxMessage.objects.exists()
 
 
-@pytest.mark.parametrize("offset", [-301, 302, -10**6])
+@pytest.mark.parametrize("offset", [-301, 302, -(10**6)])
 def test_a_timestamp_outside_the_window_is_401(sender, txn, offset):
     answer = sender.post(body_of(txn["id"]), timestamp=int(time.time()) + offset)
     assert answer.status_code == 401 and answer.json()["type"].endswith("webhook-timestamp-invalid")
@@ -133,7 +133,10 @@ def test_a_timestamp_inside_the_window_is_accepted(sender, txn, offset):
 def test_the_media_type_encoding_size_and_method_are_checked_first(sender, client):
     url = "/api/v1/webhooks/results"
     assert client.post(url, b"{}", content_type="text/plain").status_code == 415
-    assert client.post(url, b"{}", content_type="application/json", headers={"content-encoding": "gzip"}).status_code == 415
+    assert (
+        client.post(url, b"{}", content_type="application/json", headers={"content-encoding": "gzip"}).status_code
+        == 415
+    )
     assert client.post(url, b" " * (256 * 1024 + 1), content_type="application/json").status_code == 413
     answer = client.get(url)
     assert answer.status_code == 405 and answer["Allow"] == "POST"
@@ -317,7 +320,9 @@ def test_a_result_that_cannot_be_applied_is_retried_and_ends_dead_with_its_error
     assert services.reapply([row.id]) == 0
 
 
-def test_a_database_that_goes_away_while_applying_costs_no_attempt_and_leaves_nothing_half_done(sender, txn, monkeypatch):
+def test_a_database_that_goes_away_while_applying_costs_no_attempt_and_leaves_nothing_half_done(
+    sender, txn, monkeypatch
+):
     sender.post(body_of(txn["id"]), "msg_d")
 
     def away(*args, **kwargs):
@@ -410,7 +415,10 @@ def test_the_queue_door_has_the_same_rules_but_no_age(sender, txn, api):
     assert next(entry for entry in entries if entry["kind"] == "result")["door"] == "queue"
 
 
-@pytest.mark.parametrize("arguments", [{}, {"headers": None, "body": None}, {"headers": [], "body": 3}, {"headers": {"webhook-id": 1}, "body": "x"}])
+@pytest.mark.parametrize(
+    "arguments",
+    [{}, {"headers": None, "body": None}, {"headers": [], "body": 3}, {"headers": {"webhook-id": 1}, "body": "x"}],
+)
 def test_the_queue_door_rejects_what_is_not_signed_and_leaves_no_row(arguments):
     from celery.exceptions import Reject
 

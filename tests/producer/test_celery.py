@@ -1,0 +1,51 @@
+"""Celery's reliability options: each one was chosen, so each one is held."""
+
+import pytest
+from celery.exceptions import Ignore
+
+from producer.celery import app, configuration
+from scheduler import tasks
+from scheduler.schedule import SCHEDULE, beat_schedule
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("task_acks_late", True),
+        ("task_reject_on_worker_lost", True),
+        ("worker_prefetch_multiplier", 1),
+        ("broker_connection_max_retries", None),
+        ("broker_connection_retry_on_startup", True),
+        ("broker_channel_error_retry", True),
+        ("worker_cancel_long_running_tasks_on_connection_loss", True),
+        ("accept_content", ["json"]),
+        ("result_accept_content", ["json"]),
+        ("event_serializer", "json"),
+        ("task_create_missing_queues", False),
+        ("result_backend_always_retry", True),
+        ("result_backend_max_retries", 10),
+        ("task_time_limit", 60),
+        ("task_soft_time_limit", 45),
+        ("worker_max_tasks_per_child", 1000),
+        ("enable_utc", True),
+    ],
+)
+def test_the_option_is_as_decided(name, value):
+    assert configuration()[name] == value
+
+
+def test_every_scheduled_task_exists_and_expires_before_it_can_pile_up():
+    app.loader.import_default_modules()
+    for name, entry in beat_schedule().items():
+        assert entry["task"] in app.tasks, name
+        assert entry["options"]["expire_seconds"] <= max(10, 4 * entry["schedule"])
+    assert SCHEDULE["relay"].every == 1
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "task", [tasks.relay, tasks.sweep_inbox, tasks.mark_overdue, tasks.prune], ids=lambda task: task.name
+)
+def test_a_tick_that_found_nothing_leaves_no_result_row(task):
+    with pytest.raises(Ignore):
+        task.run()

@@ -1,0 +1,87 @@
+"""The environment: safe defaults, or a refusal that says what to do."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from producer import env as environment
+from tests.stack import ROOT
+
+SAFE = {
+    "DEBUG": "false",
+    "SECRET_KEY": "x" * 50,
+    "ALLOWED_HOSTS": "producer.example",
+    "DATABASE_URL": "postgres://app:pw@db.example:5432/producer",
+    "BROKER_URL": "amqp://relay:pw@mq.example:5672/producer",
+}
+
+
+def start(**changes):
+    """Imports the settings in a process of its own, as every command of ours does first."""
+    env = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
+    env |= {name: value for name, value in {**SAFE, **changes}.items() if value is not None}
+    code = "from producer import settings as s; print(s.DEBUG, s.SECRET_KEY[:3], s.ALLOWED_HOSTS, s.BROKER_URL)"
+    done = subprocess.run([sys.executable, "-c", code], env=env, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_complete_production_environment_starts():
+    code, output = start()
+    assert code == 0 and output.startswith("False xxx ['producer.example']"), output
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"SECRET_KEY": None}, "SECRET_KEY"),
+        ({"ALLOWED_HOSTS": None}, "ALLOWED_HOSTS"),
+        ({"BROKER_URL": "amqp://guest:guest@mq.example:5672//"}, "guest"),
+        ({"BROKER_URL": "amqp://mq.example:5672//"}, "guest"),
+        ({"DATABASE_URL": "mysql://a:b@c/d"}, "DATABASE_URL"),
+        ({"BROKER_URL": "redis://127.0.0.1"}, "BROKER_URL"),
+    ],
+    ids=str,
+)
+def test_an_unsafe_default_is_refused_with_what_to_do(changes, word):
+    code, output = start(**changes)
+    assert code != 0 and "ImproperlyConfigured" in output and word in output
+
+
+def test_guest_is_fine_on_loopback():
+    assert start(BROKER_URL="amqp://guest:guest@127.0.0.1:5672//")[0] == 0
+
+
+def test_debug_is_on_only_where_everything_is_embedded(tmp_path):
+    code, output = start(DEBUG=None, SECRET_KEY=None, ALLOWED_HOSTS=None, DATABASE_URL=None, BROKER_URL=None)
+    assert code == 0 and output.startswith("True ")
+    assert start(DEBUG=None, BROKER_URL=None)[1].startswith("False ")
+    (tmp_path / "url").write_text(SAFE["DATABASE_URL"])
+    file_only = {"DEBUG": None, "DATABASE_URL": None, "BROKER_URL": None, "DATABASE_URL_FILE": str(tmp_path / "url")}
+    assert start(**file_only)[1].startswith("False ")
+
+
+def test_secrets_come_from_files_too(tmp_path):
+    (tmp_path / "secret").write_text("abc" * 20)
+    code, output = start(SECRET_KEY=None, SECRET_KEY_FILE=str(tmp_path / "secret"))
+    assert code == 0 and " abc " in output
+
+
+def test_postgresql_gets_deadlines_and_sqlite_takes_its_lock_at_begin(tmp_path):
+    options = environment.database("postgres://a:b@127.0.0.1/c")["OPTIONS"]
+    assert (
+        options["connect_timeout"] == 3
+        and "lock_timeout" in options["options"]
+        and "statement_timeout" in options["options"]
+    )
+    assert environment.database(f"sqlite:///{tmp_path}/x.sqlite3")["OPTIONS"]["transaction_mode"] == "IMMEDIATE"
+
+
+def test_every_setting_is_documented():
+    text = (ROOT / "docs" / "settings.md").read_text()
+    source = (ROOT / "producer" / "settings.py").read_text()
+    names = set(re.findall(r"(?:env\.\w+|words)\(\"(\w+)\"", source))
+    missing = sorted(name for name in names if f"`{name}`" not in text)
+    assert not missing, f"docs/settings.md does not name {missing}"
