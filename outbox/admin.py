@@ -44,9 +44,9 @@ class OutboxMessageAdmin(ReadOnlyAdmin):
         self.log_verb(request, queryset, "requeued")
         self.message_user(request, f"{changed} events will be sent again.", messages.SUCCESS)
 
-    @admin.action(description="Discard: give up waiting events", permissions=["requeue"])
+    @admin.action(description="Discard: give up waiting and dead events", permissions=["requeue"])
     def discard(self, request: HttpRequest, queryset: QuerySet[OutboxMessage]) -> None:
-        """Dead events stay as they are."""
+        """A discarded event is dead, with who said so, and holds nobody back."""
         changed = services.discard(
             list(queryset.values_list("id", flat=True)), f"Discarded by {request.user.get_username()}"
         )

@@ -6,70 +6,46 @@ exactly the ids it is given, and only while the token still stands: a relay that
 """
 
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import F, QuerySet
+from django.db.models import Case, F, Q, QuerySet, TextField, Value, When
+from django.db.models.functions import Concat, Greatest, Now
 
 from outbox import retry_policy
-from outbox.clock import database_now
+from outbox.batch import Batch, Refusal, Settled
 from outbox.envelope import StoredEvent
+from outbox.lookups import AnyOf
 from outbox.models import OutboxMessage
+from outbox.turns import Earlier, Row, earlier_in_other_hands
 
 # A parked event looks again after this even if nobody released it (seconds); the earlier event's relay may have died.
 PARK_SECONDS = 2.0
+# Behind a dead event (OUTBOX_DEAD_BLOCKS_KEY) it looks this seldom (seconds): requeue and discard release it at once.
+PARK_BEHIND_DEAD_SECONDS = 60.0
 # Trouble that is the broker's and not the event's comes back this soon (seconds), so that recovery is quick.
 BLAMELESS_RETRY_SECONDS = 2.0
+# Parked events of one key released at once. All 20,000 of a hot key would be the work of forty batches, each time.
+RELEASE_PER_KEY = 1000
+# With no backlog the horizon stays behind by this (seconds): an event is due when it was written and seen when its
+# transaction commits. Those that take longer wait for the relay's next full scan.
+LATE_COMMIT_SECONDS = 5.0
 
-_WAITING = OutboxMessage.State.PENDING
-_COLUMNS = ("id", "topic", "type", "key", "sequence", "body", "attempts", "created_at", "due_at", "lease_token")
+_WAITING, _DEAD, _PUBLISHED = OutboxMessage.State.PENDING, OutboxMessage.State.DEAD, OutboxMessage.State.PUBLISHED
 
-_EARLIER_IN_OTHER_HANDS = """
-    SELECT wanted.key, earlier.sequence, earlier.due_at, earlier.lease_token IS NOT NULL
-      FROM unnest(%s::text[], %s::bigint[]) AS wanted(key, sequence)
-     CROSS JOIN LATERAL (
-           SELECT sequence, due_at, lease_token FROM outbox_outboxmessage AS m
-            WHERE m.key = wanted.key AND m.sequence < wanted.sequence AND m.state = ANY(%s) AND NOT m.id = ANY(%s::uuid[])
-            ORDER BY m.sequence LIMIT 1) AS earlier
+# The first EXISTS is decided once: usually nothing is parked at all. SKIP LOCKED: whoever holds one is awake anyway.
+_RELEASE = """
+    UPDATE outbox_outboxmessage SET parked = false, due_at = statement_timestamp()
+     WHERE id = ANY(ARRAY(
+           SELECT next.id FROM unnest(%s::text[]) AS wanted(key)
+            CROSS JOIN LATERAL (
+                  SELECT id FROM outbox_outboxmessage AS m WHERE m.key = wanted.key AND m.parked
+                   ORDER BY m.sequence LIMIT %s FOR UPDATE SKIP LOCKED) AS next
+            WHERE EXISTS (SELECT 1 FROM outbox_outboxmessage WHERE parked)))
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Claimed events in the order in which they must go out; `full` says that more may be due."""
-
-    token: UUID
-    events: list[StoredEvent]
-    leased_until: datetime
-    full: bool
-    horizon: datetime | None
-    parked: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why one event was not delivered. `permanent`: no retry helps. `blameless`: the channel's fault, burns no attempt."""
-
-    reason: str
-    permanent: bool = False
-    blameless: bool = False
-
-
-@dataclass(slots=True)
-class Settled:
-    """Rows changed by one settlement; `lost` were settled by nobody because the lease had passed to another relay."""
-
-    published: int = 0
-    retried: int = 0
-    dead: int = 0
-    released: int = 0
-    lost: int = 0
-    keys: set[str] = field(default_factory=set)
 
 
 def claim(*, limit: int, lease_seconds: float, relay: str, after: datetime | None = None) -> Batch:
@@ -78,99 +54,111 @@ def claim(*, limit: int, lease_seconds: float, relay: str, after: datetime | Non
     `after` is a hint that skips index entries of rows published long ago, which a transaction held open elsewhere keeps
     alive: rows due before it are not looked at. Callers must pass None now and then, or late commits would wait.
     """
+    token = uuid.uuid4()
     with transaction.atomic():
-        now = database_now()
-        due = OutboxMessage.objects.filter(state=_WAITING, due_at__lte=now)
+        due = OutboxMessage.objects.filter(state=_WAITING, due_at__lte=Now())
         if after is not None:
             due = due.filter(due_at__gte=after)
-        rows = list(due.order_by("due_at", "id").select_for_update(skip_locked=True).values_list(*_COLUMNS)[:limit])
-        full, horizon = len(rows) == limit, rows[-1][8] if rows else None
-        rows = _quarantine_suspects(_bury_exhausted(rows), limit)
-        token = uuid.uuid4()
-        leased_until = now + timedelta(seconds=lease_seconds)
-        if not rows:
-            return Batch(token, [], leased_until, full, horizon)
-        blockers = _earlier_in_other_hands([(row[3], row[4], row[0]) for row in rows])
-        ready = [row for row in rows if not (row[3] in blockers and blockers[row[3]][0] < row[4])]
-        if len(ready) < len(rows):
-            _park([row for row in rows if row[3] in blockers and blockers[row[3]][0] < row[4]], blockers, now)
-        changed = OutboxMessage.objects.filter(
-            id__in=[row[0] for row in ready], state=_WAITING, due_at__lte=now
-        ).update(due_at=leased_until, lease_token=token, claimed_by=relay, attempts=F("attempts") + 1, parked=False)
-        if changed != len(ready):
+        due = due.order_by("due_at", "id").select_for_update(skip_locked=True)
+        seen = [Row._make(values) for values in due.values_list(*Row._fields)[:limit]]
+        alive = _bury_exhausted(seen)
+        rows = _suspects_apart(alive, limit)
+        ready = _park_out_of_turn(rows) if rows else []
+        changed = _of(row.id for row in ready).filter(state=_WAITING, due_at__lte=Now())
+        if ready and len(ready) != changed.update(
+            due_at=Now() + timedelta(seconds=lease_seconds),
+            lease_token=token,
+            claimed_by=relay,
+            attempts=F("attempts") + 1,
+            parked=False,
+        ):
             # An engine without SKIP LOCKED lets two relays read the same row; the conditional UPDATE decided.
             mine = set(OutboxMessage.objects.filter(lease_token=token).values_list("id", flat=True))
-            ready = [row for row in ready if row[0] in mine]
-    events = [StoredEvent(row[0], row[1], row[2], row[3], row[4], row[5], row[6] + 1, row[7]) for row in ready]
-    # The order of a key is its sequence; between keys it is the order in which they came due (the sort is stable).
-    rank = {event.key: position for position, event in reversed(list(enumerate(events)))}
-    events.sort(key=lambda event: (rank[event.key], event.sequence))
-    return Batch(token, events, leased_until, full, horizon, len(rows) - len(ready))
+            ready = [row for row in ready if row.id in mine]
+    left_out = len(rows) < len(alive)
+    full = len(seen) == limit
+    return Batch(
+        token,
+        _in_sending_order(ready),
+        more=full or left_out,
+        horizon=None if left_out else _horizon(seen, full, after),
+        parked=len(rows) - len(ready),
+    )
 
 
-def _bury_exhausted(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+def _horizon(seen: list[Row], full: bool, after: datetime | None) -> datetime | None:
+    """Nothing comes due before what was seen, but for events whose transaction took long: see LATE_COMMIT_SECONDS."""
+    late = timedelta(seconds=0 if full else LATE_COMMIT_SECONDS)
+    return seen[-1].due_at - late if seen else after
+
+
+def _in_sending_order(rows: list[Row]) -> list[StoredEvent]:
+    """The order of a key is its sequence; between keys it is the order in which they came due."""
+    rank: dict[str, int] = {}
+    for position, row in enumerate(rows):
+        rank.setdefault(row.key, position)
+    rows.sort(key=lambda row: (rank[row.key], row.sequence))
+    return [StoredEvent(*row[:6], row.attempts + 1, row.created_at) for row in rows]
+
+
+def _bury_exhausted(rows: list[Row]) -> list[Row]:
     """Turns dead what was claimed as often as allowed although no relay lived to say so; returns the others."""
-    exhausted = [row[0] for row in rows if row[6] >= settings.OUTBOX_MAX_ATTEMPTS]
-    if exhausted:
-        OutboxMessage.objects.filter(id__in=exhausted).update(
-            state=OutboxMessage.State.DEAD,
-            lease_token=None,
-            parked=False,
-            error="Attempts used up; every relay that claimed it died or lost its lease.",
-        )
-    return [row for row in rows if row[6] < settings.OUTBOX_MAX_ATTEMPTS]
+    exhausted = [row for row in rows if row.attempts >= settings.OUTBOX_MAX_ATTEMPTS]
+    if not exhausted:
+        return rows
+    reason = "Attempts used up; every relay that claimed it died or lost its lease."
+    _of(row.id for row in exhausted).update(state=_DEAD, lease_token=None, parked=False, error=reason)
+    _release_parked({row.key for row in exhausted})
+    return [row for row in rows if row.attempts < settings.OUTBOX_MAX_ATTEMPTS]
 
 
-def _quarantine_suspects(rows: list[tuple[Any, ...]], limit: int) -> list[tuple[Any, ...]]:
+def _suspects_apart(rows: list[Row], limit: int) -> list[Row]:
     """Never mixes what a dead relay left behind with the rest, and takes less of it after each death.
 
     One of them may be what killed it. With batches of 500, 125, 31, 7, 1 the culprit ends alone and its neighbours go out.
     """
-    if not rows:
-        return rows
-    if rows[0][9] is None:
-        return [row for row in rows if row[9] is None]
-    suspects = [row for row in rows if row[9] is not None]
-    return suspects[: max(1, limit // 4 ** max(row[6] for row in suspects[:1]))]
+    if not rows or rows[0].lease_token is None:
+        return [row for row in rows if row.lease_token is None]
+    deaths = rows[0].attempts
+    suspects = [row for row in rows if row.lease_token is not None and row.attempts == deaths]
+    return suspects[: max(1, limit // 4**deaths)]
 
 
-def _earlier_in_other_hands(rows: Sequence[tuple[str, int, UUID]]) -> dict[str, tuple[int, datetime, bool]]:
-    """For each key: the first undelivered event that is not among `rows` and precedes one of them.
+def _park_out_of_turn(rows: list[Row]) -> list[Row]:
+    """Moves events whose turn it is not out of the way, so that they cost no further claim; returns the others.
 
-    key -> (its sequence, its due time, whether it is leased). Read after the rows were locked, so it is never too old.
+    Not in turn: behind an undelivered event of the key that is not among `rows`. And behind one that is, but failed
+    before: it may fail again, and what is pipelined behind it would overtake.
     """
-    last: dict[str, int] = {}
-    for key, sequence, _ in rows:
-        last[key] = max(sequence, last.get(key, sequence))
-    states = [_WAITING.value, *([OutboxMessage.State.DEAD.value] if settings.OUTBOX_DEAD_BLOCKS_KEY else [])]
-    ids = [row[2] for row in rows]
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute(_EARLIER_IN_OTHER_HANDS, [list(last), list(last.values()), states, ids])
-            return {key: (sequence, due_at, leased) for key, sequence, due_at, leased in cursor.fetchall()}
-    found: dict[str, tuple[int, datetime, bool]] = {}
-    for key, sequence in last.items():
-        earlier = (
-            OutboxMessage.objects.filter(key=key, sequence__lt=sequence, state__in=states)
-            .exclude(id__in=[row[2] for row in rows if row[0] == key])
-            .order_by("sequence")
-            .values_list("sequence", "due_at", "lease_token")
-            .first()
-        )
-        if earlier:
-            found[key] = (earlier[0], earlier[1], earlier[2] is not None)
-    return found
-
-
-def _park(rows: Sequence[tuple[Any, ...]], blockers: Mapping[str, tuple[int, datetime, bool]], now: datetime) -> None:
-    """Moves blocked events out of the way until the event before them is settled, so that they cost no further claim."""
-    soon = now + timedelta(seconds=PARK_SECONDS)
-    by_due: dict[datetime, list[UUID]] = {}
+    earlier = earlier_in_other_hands(rows)
+    heads: dict[str, Row] = {}
     for row in rows:
-        _, due_at, leased = blockers[str(row[3])]
-        by_due.setdefault(soon if leased else max(due_at, soon), []).append(row[0])
-    for due_at, ids in by_due.items():
-        OutboxMessage.objects.filter(id__in=ids, state=_WAITING).update(due_at=due_at, parked=True)
+        if row.key not in heads or row.sequence < heads[row.key].sequence:
+            heads[row.key] = row
+    retried = {key: head.sequence for key, head in heads.items() if head.attempts and head.error}
+    if not earlier and not retried:
+        return rows
+    ready, waits = [], dict[datetime | float, list[UUID]]()
+    for row in rows:
+        blocker = earlier.get(row.key)
+        if blocker is not None and blocker.sequence < row.sequence:
+            waits.setdefault(_wait_for(blocker), []).append(row.id)
+        elif row.sequence > retried.get(row.key, row.sequence):
+            waits.setdefault(PARK_SECONDS, []).append(row.id)
+        else:
+            ready.append(row)
+    for wait, ids in waits.items():
+        if isinstance(wait, datetime):
+            _of(ids).update(due_at=Greatest(Now() + timedelta(seconds=PARK_SECONDS), Value(wait)), parked=True)
+        else:
+            _of(ids).update(due_at=Now() + timedelta(seconds=wait), parked=True)
+    return ready
+
+
+def _wait_for(blocker: Earlier) -> datetime | float:
+    if blocker.state == _DEAD:
+        return PARK_BEHIND_DEAD_SECONDS
+    return PARK_SECONDS if blocker.leased else blocker.due_at
 
 
 def settle(
@@ -187,52 +175,49 @@ def settle(
     Only rows that still carry the batch's token change. Events in neither `confirmed` nor `refused` are released.
     """
     settled = Settled()
+    rest = [event.id for event in batch.events if event.id not in confirmed and event.id not in refused]
     with transaction.atomic():
-        now = database_now()
-        mine = OutboxMessage.objects.filter(lease_token=batch.token, state=_WAITING)
         if confirmed:
-            settled.published = mine.filter(id__in=list(confirmed)).update(
-                state=OutboxMessage.State.PUBLISHED,
-                published_at=now,
+            settled.published = _mine(batch, confirmed).update(
+                state=_PUBLISHED,
+                published_at=Now(),
                 channel=channel,
                 confirm_ms=confirm_ms,
                 lease_token=None,
                 error="",
             )
             settled.lost += len(confirmed) - settled.published
-            settled.keys = {event.key for event in batch.events if event.id in confirmed}
-        attempts = {event.id: event.attempts for event in batch.events}
-        for event_id, refusal in refused.items():
-            _refuse(mine, event_id, attempts[event_id], refusal, now, settled)
-        rest = [event.id for event in batch.events if event.id not in confirmed and event.id not in refused]
+        if refused:
+            _settle_refused(batch, refused, settled)
         if rest:
-            settled.released = mine.filter(id__in=rest).update(
-                due_at=now, lease_token=None, attempts=F("attempts") - 1, error=release_reason
+            settled.released = _mine(batch, rest).update(
+                due_at=Now(), lease_token=None, attempts=F("attempts") - 1, error=release_reason
             )
-        if settled.keys or settled.dead:
+        if settled.published or settled.dead:
             # Whoever waited for these keys may look again now and need not wait out the time it was parked for.
-            keys = settled.keys | {event.key for event in batch.events if event.id in refused}
-            OutboxMessage.objects.filter(parked=True, key__in=list(keys)).update(parked=False, due_at=now)
+            _release_parked({event.key for event in batch.events if event.id in confirmed or event.id in refused})
     return settled
 
 
-def _refuse(
-    mine: QuerySet[OutboxMessage], event_id: UUID, attempts: int, refusal: Refusal, now: datetime, settled: Settled
-) -> None:
-    row = mine.filter(id=event_id)
-    if refusal.permanent or (not refusal.blameless and attempts >= settings.OUTBOX_MAX_ATTEMPTS):
-        settled.dead += row.update(state=OutboxMessage.State.DEAD, lease_token=None, error=refusal.reason)
-        return
-    if refusal.blameless:
-        wait, burnt = BLAMELESS_RETRY_SECONDS, 0
-    else:
-        wait = retry_policy.backoff_seconds(
-            attempts, base=settings.OUTBOX_BACKOFF_BASE_SECONDS, cap=settings.OUTBOX_BACKOFF_CAP_SECONDS
+def _settle_refused(batch: Batch, refused: Mapping[UUID, Refusal], settled: Settled) -> None:
+    attempts = {event.id: event.attempts for event in batch.events}
+    blameless: dict[str, list[UUID]] = {}
+    for event_id, refusal in refused.items():
+        if refusal.permanent or (not refusal.blameless and attempts[event_id] >= settings.OUTBOX_MAX_ATTEMPTS):
+            settled.dead += _mine(batch, [event_id]).update(state=_DEAD, lease_token=None, error=refusal.reason)
+        elif refusal.blameless:
+            blameless.setdefault(refusal.reason, []).append(event_id)
+        else:
+            settled.retried += _mine(batch, [event_id]).update(
+                due_at=Now() + _backoff(attempts[event_id]), lease_token=None, error=refusal.reason
+            )
+    for reason, ids in blameless.items():
+        settled.retried += _mine(batch, ids).update(
+            due_at=Now() + timedelta(seconds=BLAMELESS_RETRY_SECONDS),
+            lease_token=None,
+            attempts=F("attempts") - 1,
+            error=reason,
         )
-        burnt = 1
-    settled.retried += row.update(
-        due_at=now + timedelta(seconds=wait), lease_token=None, attempts=F("attempts") - 1 + burnt, error=refusal.reason
-    )
 
 
 def release(batch: Batch, reason: str = "") -> int:
@@ -240,15 +225,76 @@ def release(batch: Batch, reason: str = "") -> int:
     return settle(batch, confirmed=(), refused={}, channel="", confirm_ms=0, release_reason=reason).released
 
 
+def abandon(batch: Batch, reason: str) -> int:
+    """Leaves a batch as a dead relay would, after a publisher raised: one of its events may be why, so all are suspects."""
+    wait = _backoff(max(event.attempts for event in batch.events))
+    return _mine(batch, [event.id for event in batch.events]).update(due_at=Now() + wait, error=reason)
+
+
 def requeue(ids: Iterable[UUID]) -> int:
     """Dead or published events become pending again with fresh attempts. Pending ones are left alone: pressing twice is safe."""
-    return OutboxMessage.objects.filter(
-        id__in=list(ids), state__in=[OutboxMessage.State.DEAD, OutboxMessage.State.PUBLISHED]
-    ).update(state=_WAITING, attempts=0, due_at=database_now(), parked=False, published_at=None, channel="", error="")
+    return (
+        _of(ids)
+        .filter(state__in=[_DEAD, _PUBLISHED])
+        .update(
+            state=_WAITING,
+            attempts=0,
+            due_at=Now(),
+            parked=False,
+            discarded=False,
+            published_at=None,
+            confirm_ms=None,
+            channel="",
+            error="",
+        )
+    )
 
 
 def discard(ids: Iterable[UUID], reason: str) -> int:
-    """Pending events that nobody holds become dead with `reason`; leased ones are left to their relay."""
-    return OutboxMessage.objects.filter(id__in=list(ids), state=_WAITING, lease_token__isnull=True).update(
-        state=OutboxMessage.State.DEAD, error=reason, parked=False
+    """Gives up events that nobody holds: dead, with `reason` before what was known, and no longer in the way of their key."""
+    ids = list(ids)
+    idle = Q(state=_WAITING) & (Q(lease_token__isnull=True) | Q(due_at__lte=Now()))
+    with transaction.atomic():
+        changed = (
+            _of(ids)
+            .filter(idle | Q(state=_DEAD, discarded=False))
+            .update(
+                state=_DEAD,
+                discarded=True,
+                lease_token=None,
+                parked=False,
+                error=Case(
+                    When(error="", then=Value(reason, output_field=TextField())),
+                    default=Concat(Value(f"{reason} Before: ", output_field=TextField()), F("error")),
+                ),
+            )
+        )
+        _release_parked(set(_of(ids).values_list("key", flat=True)))
+    return changed
+
+
+def _release_parked(keys: Collection[str]) -> None:
+    """Lets what waits for these keys look again now."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(_RELEASE, [list(keys), RELEASE_PER_KEY])
+    else:
+        OutboxMessage.objects.filter(parked=True, key__in=list(keys)).update(parked=False, due_at=Now())
+
+
+def _mine(batch: Batch, ids: Iterable[UUID]) -> QuerySet[OutboxMessage]:
+    """The fence: those of `ids` that still carry the batch's token."""
+    return _of(ids).filter(lease_token=batch.token, state=_WAITING)
+
+
+def _of(ids: Iterable[UUID]) -> QuerySet[OutboxMessage]:
+    if connection.vendor == "postgresql":
+        return OutboxMessage.objects.filter(AnyOf(F("id"), list(ids)))
+    return OutboxMessage.objects.filter(id__in=list(ids))
+
+
+def _backoff(attempts: int) -> timedelta:
+    seconds = retry_policy.backoff_seconds(
+        attempts, base=settings.OUTBOX_BACKOFF_BASE_SECONDS, cap=settings.OUTBOX_BACKOFF_CAP_SECONDS
     )
+    return timedelta(seconds=seconds)

@@ -20,6 +20,8 @@ class EmbeddedPublisher:
     def __init__(self) -> None:
         self._connection: kombu.Connection | None = None
         self._producer: kombu.Producer | None = None
+        # The last millisecond in which a file was named, and the keys of what was written in it.
+        self._named_at, self._keys = 0, set[str]()
 
     def available(self) -> bool:
         """The folder is always there."""
@@ -55,6 +57,7 @@ class EmbeddedPublisher:
         )
         if not queues:
             return f"NO_ROUTE: no queue is bound for it ({message.exchange}/{message.routing_key})."
+        self._wait_for_a_later_name(message.key)
         producer.publish(
             message.body,
             exchange=message.exchange,
@@ -69,7 +72,15 @@ class EmbeddedPublisher:
             timestamp=message.timestamp,
             app_id="producer",
         )
+        if _millisecond() > self._named_at:
+            self._named_at, self._keys = _millisecond(), set()
+        self._keys.add(message.key)
         return None
+
+    def _wait_for_a_later_name(self, key: str) -> None:
+        """kombu names files by the millisecond and a random number, and reads them sorted: two of one key need two."""
+        while key in self._keys and _millisecond() <= self._named_at:
+            time.sleep(0.0002)
 
     def close(self) -> None:
         """Drops the connection object; there is no socket behind it."""
@@ -84,3 +95,8 @@ class EmbeddedPublisher:
             topology.declare(self._connection)
             self._producer = kombu.Producer(self._connection.channel(), serializer="json")
         return self._producer
+
+
+def _millisecond() -> int:
+    """As kombu's filesystem transport counts them."""
+    return round(time.monotonic() * 1000)

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from outbox.ids import time_of
+
 JSON_CONTENT_TYPE = "application/json"
 CLOUDEVENTS_CONTENT_TYPE = "application/cloudevents+json"
 # Celery protocol 2: no callbacks, errbacks, chain or chord.
@@ -73,7 +75,8 @@ def cloud_event(
     if traceparent:
         event["traceparent"] = traceparent
     event["data"] = data
-    return json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+    # NaN and Infinity are no JSON: refused here, where the caller can still do something about it.
+    return json.dumps(event, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def wrap(event: StoredEvent, route: Mapping[str, str], source: str) -> Message:
@@ -88,7 +91,7 @@ def wrap(event: StoredEvent, route: Mapping[str, str], source: str) -> Message:
         "cloudEvents_type": event.type,
         "cloudEvents_specversion": "1.0",
         "cloudEvents_subject": event.key,
-        "cloudEvents_time": rfc3339(event.created_at),
+        "cloudEvents_time": rfc3339(time_of(event.id)),
     }
     if route["wire_format"] == "celery":
         headers |= {

@@ -32,6 +32,9 @@ class OutboxMessage(models.Model):
     due_at = models.DateTimeField(db_default=Now(), help_text="Not before; while leased, when the lease ends.")
     attempts = models.PositiveIntegerField(default=0)
     parked = models.BooleanField(default=False, help_text="Waits for an earlier event of its key.")
+    discarded = models.BooleanField(
+        default=False, db_default=False, help_text="Dead by an operator's word; blocks nobody."
+    )
     lease_token = models.UUIDField(null=True, help_text="Who may settle it; null when nobody works on it.")
     claimed_by = models.CharField(max_length=100, default="", help_text="The relay that claimed it last.")
     error = models.TextField(default="", help_text="Why the last attempt did not deliver it.")
@@ -48,7 +51,7 @@ class OutboxMessage(models.Model):
             models.Index(
                 fields=["key", "sequence"], condition=Q(state__in=["pending", "dead"]), name="outbox_key_waiting"
             ),
-            models.Index(fields=["key"], condition=Q(parked=True), name="outbox_parked"),
+            models.Index(fields=["key", "sequence"], condition=Q(parked=True), name="outbox_parked"),
             models.Index(fields=["id"], condition=Q(state="dead"), name="outbox_dead"),
             models.Index(fields=["published_at"], condition=Q(state="published"), name="outbox_published"),
         ]

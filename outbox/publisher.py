@@ -9,10 +9,10 @@ from uuid import UUID
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-from outbox.claim import Refusal
+from outbox.batch import Refusal
 from outbox.envelope import Message, StoredEvent, wrap
 
-__all__ = ["Outcome", "PublishError", "Publisher", "Refusal", "StoredEvent", "publishers", "wrap_all"]
+__all__ = ["Outcome", "PublishError", "Publisher", "Refusal", "StoredEvent", "in_order", "publishers", "wrap_all"]
 
 
 class PublishError(Exception):
@@ -40,7 +40,8 @@ class Outcome:
 class Publisher(Protocol):
     """A channel. Never raises for what happens on the wire: it says so in the Outcome.
 
-    Events of one key arrive in the order given; after the first of a key that fails, later ones of that key are not sent.
+    Sends the events of one key in the order given, and none of them after it knows that an earlier one failed. One that
+    was already on its way by then may be confirmed: `in_order` makes the relay send it again, after the one that failed.
     An event counts as confirmed only when the other side has said that it has it.
     """
 
@@ -65,12 +66,39 @@ def publishers() -> tuple[Publisher, ...]:
 
 
 def wrap_all(events: Sequence[StoredEvent], routes: Mapping[str, Mapping[str, str]], outcome: Outcome) -> list[Message]:
-    """The wire messages of `events`. One that no route carries is refused alone and does not stop its neighbours."""
+    """The wire messages of `events`. One that cannot be wrapped is refused alone and stops its key, not its neighbours."""
     messages = []
+    stopped: set[str] = set()
     for event in events:
-        route = routes.get(event.topic)
-        if route is None:
-            outcome.refused[event.id] = Refusal(f"No route for topic {event.topic!r} in OUTBOX_ROUTES.")
-        else:
-            messages.append(wrap(event, route, settings.OUTBOX_SOURCE))
+        if event.key in stopped:
+            continue
+        try:
+            messages.append(wrap(event, routes[event.topic], settings.OUTBOX_SOURCE))
+        except Exception as error:
+            # Whatever is wrong with it or its route must not look like trouble of the channel: that would stop them all.
+            known = event.topic in routes
+            reason = (
+                f"Cannot be wrapped: {error!r}" if known else f"No route for topic {event.topic!r} in OUTBOX_ROUTES."
+            )
+            outcome.refused[event.id] = Refusal(reason)
+            stopped.add(event.key)
     return messages
+
+
+def in_order(events: Sequence[StoredEvent], outcome: Outcome) -> None:
+    """Takes back what overtook an event of its key that will be sent again, so that it is sent again after that one.
+
+    Pipelined events are on their way before the first is known to have failed. Those behind it are then handed back
+    without an attempt, whatever became of them: a duplicate is the price, the last one to arrive is the latest.
+    """
+    if len(outcome.confirmed) == len(events):
+        return
+    stopped: set[str] = set()
+    for event in events:
+        if event.key in stopped:
+            outcome.confirmed.discard(event.id)
+            outcome.refused.pop(event.id, None)
+        elif event.id not in outcome.confirmed:
+            refusal = outcome.refused.get(event.id)
+            if refusal is None or not refusal.permanent or settings.OUTBOX_DEAD_BLOCKS_KEY:
+                stopped.add(event.key)

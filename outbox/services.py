@@ -64,6 +64,8 @@ def enqueue(events: Sequence[Event], using: str | None = None) -> list[UUID]:
         raise OutsideTransactionError(
             "enqueue() needs an open transaction: call it inside `with transaction.atomic():` with the change it tells of."
         )
+    if not events:
+        return []
     rows = [_row(event) for event in events]
     OutboxMessage.objects.using(alias).bulk_create(rows)
     # robust: another callback's failure must not stop ours, nor ours the caller's. A lost wake-up costs one tick.
@@ -118,7 +120,10 @@ def requeue(ids: Iterable[UUID]) -> int:
 
 
 def discard(ids: Iterable[UUID], reason: str) -> int:
-    """Gives up events that are pending and unleased: they turn dead with `reason`. Returns how many changed."""
+    """Gives up waiting and dead events that no relay holds: dead, with `reason`, and no longer in the way of their key.
+
+    Returns how many changed. Safe to press twice.
+    """
     return claim.discard(list(ids), reason)
 
 

@@ -3,8 +3,8 @@
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
-from transactions import rate_limit
-from transactions.clients import Caller, authenticate
+from transactions.admission import admit
+from transactions.clients import Caller
 from transactions.problems import ProblemError
 
 CHALLENGE = 'Bearer realm="producer"'
@@ -17,14 +17,13 @@ class ApiKeyAuthentication(BaseAuthentication):
         """The caller, or ProblemError 401 (no or bad key) or 429 (over the rate)."""
         header = request.META.get("HTTP_AUTHORIZATION", "")
         scheme, _, key = header.partition(" ")
-        caller = authenticate(key.strip()) if scheme.lower() == "bearer" and key.strip() else None
+        caller, wait = admit(key.strip()) if scheme.lower() == "bearer" and key.strip() else (None, None)
         if caller is None:
             raise ProblemError(
                 "unauthorized",
                 "Send `Authorization: Bearer <key>` with a key that is neither revoked nor expired.",
                 headers={"WWW-Authenticate": CHALLENGE},
             )
-        wait = rate_limit.take(caller.id)
         if wait is not None:
             raise ProblemError(
                 "rate-limited",

@@ -8,7 +8,8 @@ from django.http.request import RawPostDataException
 
 from transactions.problems import ProblemError
 
-_JSON = re.compile(r'application/json(\s*;\s*charset="?utf-8"?)?\s*', re.IGNORECASE)
+# RFC 9110 section 5.6.6 allows empty parameters; RFC 8259 defines none, but `charset=utf-8` says what is so anyway.
+_JSON = re.compile(r'application/json(\s*;\s*(charset=("utf-8"|utf-8))?)*\s*', re.IGNORECASE)
 _DIGITS = re.compile(r"[0-9]{1,19}")
 
 
@@ -45,7 +46,11 @@ def read_bytes(request: HttpRequest, limit: int) -> bytes:
         # Django reads nothing without a length; the server has undone the chunks and ends the stream itself.
         if not request.META.get("wsgi.input_terminated"):
             raise ProblemError("length-required")
-        raw = request.META["wsgi.input"].read(limit + 1)
+        try:
+            raw = request.META["wsgi.input"].read(limit + 1)
+        except Exception:
+            # Bad framing raises whatever the server's own class for it is; gunicorn's derive from Exception alone.
+            raise ProblemError("malformed-json", "The body's chunks cannot be read.") from None
     else:
         raw = b""
     if len(raw) > limit:

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 # Seconds after which a client may come back when the database was away or busy.
 RETRY_AFTER = "2"
+READ_ONLY = "25006"
 
 
 def request_id_of(request: HttpRequest | None) -> str:
@@ -29,11 +30,10 @@ def request_id_of(request: HttpRequest | None) -> str:
 def problem_response(error: ProblemError, request: HttpRequest | None) -> HttpResponse:
     """The answer for `error`, with the request's id in it."""
     status, headers, body = build(error, request_id_of(request), settings.PROBLEM_TYPE_BASE)
-    return HttpResponse(
-        json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"),
-        status=status,
-        headers=headers,
-    )
+    content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    # 404 and 405 may be cached unless we say no (RFC 9111 section 4.2.2); without a length the server sends chunks.
+    headers |= {"Cache-Control": "no-store", "Content-Length": str(len(content))}
+    return HttpResponse(content, status=status, headers=headers)
 
 
 def as_problem(error: Exception) -> ProblemError | None:
@@ -42,7 +42,9 @@ def as_problem(error: Exception) -> ProblemError | None:
         return error
     if isinstance(error, MalformedJsonError):
         return ProblemError("malformed-json", error.detail)
-    if isinstance(error, OperationalError | InterfaceError):
+    # Read-only: a failover left us with the standby for a moment.
+    read_only = getattr(error.__cause__, "pgcode", None) == READ_ONLY
+    if isinstance(error, OperationalError | InterfaceError) or read_only:
         return ProblemError("service-unavailable", headers={"Retry-After": RETRY_AFTER})
     if isinstance(error, Http404 | exceptions.NotFound):
         return ProblemError("not-found")

@@ -4,9 +4,11 @@ The key is inserted first. A concurrent request with the same key waits on the u
 (then it finds the answer), rolls back or dies (then it goes on itself), or until lock_timeout (then 409).
 """
 
+import contextlib
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -20,7 +22,8 @@ from transactions.parsing import canonical
 from transactions.problems import ProblemError
 from transactions.serializers import dumps, etag, represent
 
-_BARE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
+# No comma: several header lines arrive joined by commas, and an Item (RFC 8941) has one value. Quoted, it may have one.
+_BARE = re.compile(r"(?!.*,)[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 _QUOTED = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"')
 LOCK_NOT_AVAILABLE = "55P03"
 MAX_KEY = 255
@@ -34,6 +37,15 @@ class Answer:
     body: str
     headers: dict[str, str] = field(default_factory=dict)
     transactions: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A request that wants to run once: whose, its key, and the fingerprint that tells it from others."""
+
+    client_id: int
+    key: str
+    fingerprint: bytes
 
 
 def read_key(header: str | None) -> str | None:
@@ -67,48 +79,56 @@ def fingerprint(method: str, path: str, query: list[tuple[str, str]], body: Any)
 
 _INSERT = """
     INSERT INTO transactions_idempotencykey (client_id, key, fingerprint, transactions, status, headers, body)
-    VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (client_id, key) DO NOTHING
+    VALUES (%(client_id)s, %(key)s, %(fingerprint)s, %(ids)s, %(status)s, %(headers)s, %(body)s)
+    ON CONFLICT (client_id, key) DO NOTHING
 """
 
 
-def claim_key(client_id: int, key: str, print_of: bytes, answer: Answer | None) -> bool:
-    """Inserts the key, with its answer where that is known already. True: this request goes on. False: read `replay`.
+def columns(claim: Claim, answer: Answer) -> dict[str, Any]:
+    """The values of a key's row, by the names that the statements use."""
+    return {
+        "client_id": claim.client_id,
+        "key": claim.key,
+        "fingerprint": claim.fingerprint,
+        "ids": json.dumps(answer.transactions),
+        "status": answer.status,
+        "headers": json.dumps(answer.headers),
+        "body": answer.body,
+    }
 
-    Must be called inside the business transaction. Raises ProblemError 409 when the other request takes too long.
-    """
-    answer = answer or Answer(0, "")
+
+@contextlib.contextmanager
+def waiting_for_key() -> Iterator[None]:
+    """Turns a lock timeout into ProblemError 409: the other request with this key takes too long."""
     try:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                _INSERT,
-                [
-                    client_id,
-                    key,
-                    print_of,
-                    json.dumps(answer.transactions),
-                    answer.status,
-                    json.dumps(answer.headers),
-                    answer.body,
-                ],
-            )
-            return bool(cursor.rowcount)
+        yield
     except OperationalError as error:
         if getattr(error.__cause__, "pgcode", None) == LOCK_NOT_AVAILABLE:
             raise ProblemError("idempotency-key-in-use", headers={"Retry-After": "1"}) from None
         raise
 
 
-def store(client_id: int, key: str, answer: Answer) -> None:
+def claim_key(claim: Claim, answer: Answer | None = None) -> bool:
+    """Inserts the key, with its answer where that is known already. True: this request goes on. False: read `replay`.
+
+    Must be called inside the business transaction. Raises ProblemError 409 when the other request takes too long.
+    """
+    with waiting_for_key(), connection.cursor() as cursor:
+        cursor.execute(_INSERT, columns(claim, answer or Answer(0, "")))
+        return bool(cursor.rowcount)
+
+
+def store(claim: Claim, answer: Answer) -> None:
     """Writes the answer to a key that this transaction claimed without one."""
-    IdempotencyKey.objects.filter(client_id=client_id, key=key).update(
+    IdempotencyKey.objects.filter(client_id=claim.client_id, key=claim.key).update(
         status=answer.status, headers=answer.headers, body=answer.body, transactions=answer.transactions
     )
 
 
-def replay(client_id: int, key: str, print_of: bytes) -> Answer:
+def replay(claim: Claim) -> Answer:
     """The answer of the request that used the key first. Raises ProblemError 422 when that was another request."""
-    row = IdempotencyKey.objects.get(client_id=client_id, key=key)
-    if bytes(row.fingerprint) != print_of:
+    row = IdempotencyKey.objects.get(client_id=claim.client_id, key=claim.key)
+    if bytes(row.fingerprint) != claim.fingerprint:
         raise ProblemError(
             "idempotency-key-reused",
             extra={"transaction_id": row.transactions[0]} if len(row.transactions) == 1 else None,

@@ -9,13 +9,28 @@ from django.db import connection
 from transactions.models import ClientRate
 
 
+def interval_and_tolerance() -> tuple[float, float]:
+    """Seconds that one request costs, and how far ahead of the clock a client may have spent (its burst)."""
+    interval = 1.0 / settings.API_RATE_PER_SECOND
+    return interval, (settings.API_RATE_BURST - 1) * interval
+
+
 def take(client_id: int) -> float | None:
     """Spends one request of the client's allowance. None when granted, else the seconds after which to come back.
 
     The UPDATE is atomic in the database, so processes cannot overspend together (DRF's cache throttle can).
     """
-    interval = 1.0 / settings.API_RATE_PER_SECOND
-    tolerance = (settings.API_RATE_BURST - 1) * interval
+    if _spend(client_id):
+        return None
+    rate, created = ClientRate.objects.get_or_create(client_id=client_id)
+    if created and _spend(client_id):
+        return None
+    _, tolerance = interval_and_tolerance()
+    return max(1, math.ceil(rate.spent_until - tolerance - time.time()))
+
+
+def _spend(client_id: int) -> bool:
+    interval, tolerance = interval_and_tolerance()
     if connection.vendor == "postgresql":
         now, greatest, parameters = "extract(epoch FROM clock_timestamp())", "GREATEST", []
     else:
@@ -26,13 +41,4 @@ def take(client_id: int) -> float | None:
     )
     with connection.cursor() as cursor:
         cursor.execute(sql, [*parameters, interval, client_id, *parameters, tolerance])
-        if cursor.rowcount:
-            return None
-    return _wait_for(client_id, tolerance)
-
-
-def _wait_for(client_id: int, tolerance: float) -> float | None:
-    rate, created = ClientRate.objects.get_or_create(client_id=client_id)
-    if created:
-        return None
-    return max(1, math.ceil(rate.spent_until - tolerance - time.time()))
+        return bool(cursor.rowcount)

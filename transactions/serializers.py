@@ -6,8 +6,7 @@ Plain functions in a table instead of DRF serializers: a field is refused, never
 import json
 import re
 from collections.abc import Callable, Mapping
-from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 from transactions.models import Transaction
 from transactions.moments import FieldValueError, moment, read_moment
@@ -156,13 +155,42 @@ def _error(detail: str, *where: str | int) -> FieldError:
     return FieldError(detail=detail, pointer=pointer(*where))
 
 
-def represent(txn: Transaction) -> dict[str, Any]:
+class Representable(Protocol):
+    """A row, or what is about to become one."""
+
+    id: Any
+    external_id: Any
+    account_number: Any
+    amount: Any
+    currency: Any
+    direction: Any
+    transaction_date: Any
+    description: Any
+    metadata: Any
+    created_at: Any
+    updated_at: Any
+
+    @property
+    def status(self) -> Any: ...
+    @property
+    def version(self) -> Any: ...
+    @property
+    def processed_data(self) -> Any: ...
+    @property
+    def error(self) -> Any: ...
+    @property
+    def overdue(self) -> Any: ...
+    @property
+    def processed_at(self) -> Any: ...
+
+
+def represent(txn: Representable) -> dict[str, Any]:
     """A transaction as the API and the events show it (contract section 2)."""
     return {
         "id": str(txn.id),
         "external_id": txn.external_id,
         "account_number": txn.account_number,
-        "amount": format_amount(Decimal(txn.amount), txn.currency),
+        "amount": format_amount(txn.amount, txn.currency),
         "currency": txn.currency,
         "direction": txn.direction,
         "transaction_date": moment(txn.transaction_date),
@@ -179,11 +207,14 @@ def represent(txn: Transaction) -> dict[str, Any]:
     }
 
 
-def etag(txn: Transaction) -> str:
+def etag(txn: Representable) -> str:
     """A strong validator (RFC 9110 section 8.8.3): the version, and the microsecond of the last change of any kind."""
     return f'"{txn.version}-{int(txn.updated_at.timestamp() * 1_000_000):x}"'
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
 def dumps(value: Any) -> str:
     """JSON as we send it."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _ENCODER.encode(value)

@@ -7,27 +7,20 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import transaction
 
 from outbox import services as outbox
-from outbox.ids import time_of, uuid7
-from transactions import events
+from transactions import events, writing
+from transactions.drafts import Draft
+from transactions.idempotency import Answer, Claim
 from transactions.models import HistoryEntry, Transaction
+from transactions.parsing import canonical
 from transactions.problems import ProblemError
 from transactions.serializers import represent
 from transactions.states import RESULT_STATUS, TERMINAL, Status, Verdict, judge_result
 
 # A result may name more than we keep; longer texts are cut before they reach a column (characters).
 MAX_STATE = 12
-
-
-class ExternalIdExistsError(Exception):
-    """A transaction of the client has this external_id already; `transaction_id` says which, `index` which of ours."""
-
-    def __init__(self, transaction_id: UUID, index: int) -> None:
-        super().__init__(str(transaction_id))
-        self.transaction_id = transaction_id
-        self.index = index
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,43 +36,23 @@ class Result:
     door: str
 
 
-def build(client_id: int, values: Mapping[str, Any]) -> Transaction:
-    """A new transaction, not yet written: its id and times are known, so its answer can be too."""
-    txn_id = uuid7()
-    now = time_of(txn_id)
-    return Transaction(
-        id=txn_id,
-        client_id=client_id,
-        **{"transaction_date": now, **values},
-        status=Status.PENDING.value,
-        version=1,
-        created_at=now,
-        updated_at=now,
-        check_at=now + timedelta(seconds=settings.RESULT_DEADLINE_SECONDS),
-    )
+def create(claim: Claim, answer: Answer, drafts: Sequence[Draft], traceparent: str | None = None) -> bool:
+    """Writes new transactions, all or nothing: rows, histories, events, the key with its answer.
 
-
-def create(txns: Sequence[Transaction], traceparent: str | None = None, by: str = "client") -> None:
-    """Writes new transactions, all or nothing: rows, histories, events, one statement each.
-
-    Must run inside a transaction that the caller owns (it also holds the idempotency key).
-    Raises IntegrityError when an external_id exists; `find_external_id` tells which, after the rollback.
+    False, and nothing is written, when the key was used before. Must run inside a transaction that the caller owns.
+    Raises IntegrityError when an external_id exists; `find_external_id` tells which, after the rollback; ProblemError
+    409 when the key is in flight elsewhere.
     """
-    Transaction.objects.bulk_create(txns)
-    HistoryEntry.objects.bulk_create([_change(txn, by) for txn in txns])
-    outbox.enqueue([events.change_event(events.CREATED, txn, represent(txn), traceparent) for txn in txns])
+    if not writing.insert(claim, answer, drafts):
+        return False
+    outbox.enqueue([events.change_event(events.CREATED, draft, draft.shown, traceparent) for draft in drafts])
+    return True
 
 
-def find_external_id(client_id: int, txns: Sequence[Transaction]) -> ExternalIdExistsError | None:
-    """After an IntegrityError and its rollback: which of `txns` has an external_id that exists."""
-    wanted = {txn.external_id: index for index, txn in enumerate(txns) if txn.external_id is not None}
-    row = (
-        Transaction.objects.filter(client_id=client_id, external_id__in=wanted)
-        .exclude(id__in=[txn.id for txn in txns])
-        .values_list("external_id", "id")
-        .first()
-    )
-    return ExternalIdExistsError(row[1], wanted[str(row[0])]) if row else None
+def find_external_id(client_id: int, drafts: Sequence[Draft]) -> UUID | None:
+    """After an IntegrityError and its rollback: the transaction that has an external_id of `drafts` already."""
+    wanted = [draft.external_id for draft in drafts if draft.external_id is not None]
+    return Transaction.objects.filter(client_id=client_id, external_id__in=wanted).values_list("id", flat=True).first()
 
 
 def lock_pending(txn: Transaction) -> None:
@@ -93,19 +66,24 @@ def lock_pending(txn: Transaction) -> None:
 
 
 def update(txn: Transaction, values: Mapping[str, Any], traceparent: str | None = None, by: str = "client") -> bool:
-    """Changes a locked, pending transaction. False, and nothing is written, when `values` change nothing."""
-    changed = [name for name, value in values.items() if getattr(txn, name) != value]
+    """Changes a locked, pending transaction. False, and nothing is written, when `values` change nothing.
+
+    Raises IntegrityError when another transaction of the client has the external_id.
+    """
+    changed = [name for name, value in values.items() if _differs(getattr(txn, name), value)]
     if not changed:
         return False
     for name in changed:
         setattr(txn, name, values[name])
     _next_version(txn)
-    try:
-        txn.save(update_fields=[*changed, "version", "updated_at", "check_at"])
-    except IntegrityError:
-        raise ExternalIdExistsError(txn.id, 0) from None
+    txn.save(update_fields=[*changed, "version", "updated_at", "check_at"])
     _tell(events.UPDATED, txn, traceparent, by)
     return True
+
+
+def _differs(old: Any, new: Any) -> bool:
+    # To Python {"paid": 1} equals {"paid": true}; to JSON it does not.
+    return canonical(old) != canonical(new) if isinstance(new, dict) else bool(old != new)
 
 
 def cancel(txn: Transaction, traceparent: str | None = None, by: str = "client") -> bool:
@@ -162,14 +140,7 @@ def _take_result(txn: Transaction, result: Result) -> None:
         txn.error = result.error if txn.status == Status.FAILED.value else None
         fields += ["processed_at", "overdue", "check_at", "error"]
     txn.save(update_fields=fields)
-    HistoryEntry.objects.create(
-        transaction=txn,
-        kind=HistoryEntry.Kind.CHANGE,
-        at=txn.updated_at,
-        version=txn.version,
-        status=txn.status,
-        by="consumer",
-    )
+    HistoryEntry.of_change(txn, "consumer").save(force_insert=True)
 
 
 def history(txn: Transaction) -> list[dict[str, Any]]:
@@ -221,19 +192,8 @@ def _now_after(txn: Transaction) -> datetime:
     return max(datetime.now(UTC), txn.updated_at + timedelta(microseconds=1))
 
 
-def _change(txn: Transaction, by: str) -> HistoryEntry:
-    return HistoryEntry(
-        transaction=txn,
-        kind=HistoryEntry.Kind.CHANGE,
-        at=txn.updated_at,
-        version=txn.version,
-        status=txn.status,
-        by=by,
-    )
-
-
 def _tell(event_type: str, txn: Transaction, traceparent: str | None, by: str) -> None:
-    _change(txn, by).save(force_insert=True)
+    HistoryEntry.of_change(txn, by).save(force_insert=True)
     outbox.enqueue([events.change_event(event_type, txn, represent(txn), traceparent)])
 
 

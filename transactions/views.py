@@ -15,7 +15,8 @@ from rest_framework.views import APIView
 from transactions import idempotency, services
 from transactions.bodies import read_bytes, read_json_bytes
 from transactions.clients import Caller
-from transactions.idempotency import Answer
+from transactions.drafts import Draft
+from transactions.idempotency import Answer, Claim
 from transactions.models import Transaction, owned_by
 from transactions.moments import moment
 from transactions.pagination import page_of, refuse_query
@@ -34,13 +35,23 @@ from transactions.serializers import (
 
 MAX_BATCH = 1000
 _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-_TAG = re.compile(r'(W/)?"[\x21\x23-\x7e]*"')
+_TAG = re.compile(r'(W/)?"[\x21\x23-\x7e\x80-\xff]*"')
 
 
 def answer(status: int, body: str, headers: dict[str, str] | None = None) -> HttpResponse:
     """A JSON answer of ready text."""
-    response = HttpResponse(body.encode(), status=status, content_type="application/json", headers=headers)
+    content = body.encode()
+    response = HttpResponse(content, status=status, content_type="application/json", headers=headers)
+    # Without a length the server sends chunks, which costs it a write and the client its keep-alive bookkeeping.
+    response.headers["Content-Length"] = str(len(content))
     response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def without_content(status: int, headers: dict[str, str]) -> HttpResponse:
+    """204 and 304: no body, so no media type of one either."""
+    response = HttpResponse(status=status, headers={**headers, "Cache-Control": "no-store"})
+    del response.headers["Content-Type"]
     return response
 
 
@@ -50,7 +61,7 @@ def respond(result: Answer, replayed: bool | None) -> HttpResponse:
     if replayed is not None:
         headers["Idempotent-Replayed"] = "true" if replayed else "false"
     if result.status == 204:
-        return HttpResponse(status=204, headers=headers)
+        return without_content(204, headers)
     return answer(result.status, result.body, headers)
 
 
@@ -79,8 +90,9 @@ def traceparent(request: Request) -> str | None:
 
 
 def tags(header: str) -> list[str]:
-    """Entity tags of an If-Match or If-None-Match header (RFC 9110 section 13.1)."""
-    return [match.group(0) for match in _TAG.finditer(header)]
+    """Entity tags of an If-Match or If-None-Match header (RFC 9110 section 13.1); none if any of it is malformed."""
+    found = [match.group(0) for match in _TAG.finditer(header)]
+    return [] if _TAG.sub("", header).strip(" \t,") else found
 
 
 def require_match(request: Request, txn: Transaction, *, required: bool) -> None:
@@ -97,35 +109,20 @@ def require_match(request: Request, txn: Transaction, *, required: bool) -> None
 class CreatingView(APIView):
     """What both creating paths share: the key, the fingerprint, the one transaction."""
 
-    def create(
-        self,
-        request: Request,
-        body: Any,
-        build: Callable[[], list[Transaction]],
-        reply: Callable[[list[Transaction]], Answer],
-    ) -> HttpResponse:
+    def create(self, request: Request, body: Any, drafts: list[Draft], first: Answer) -> HttpResponse:
         """Runs the request once for its key; the answer is stored in the transaction that does the work."""
-        key = self.key
-        print_of = idempotency.fingerprint("POST", request.path, [], body)
-        txns = build()
-        first = reply(txns)
         client_id = caller(request).id
+        claim = Claim(client_id, self.key, idempotency.fingerprint("POST", request.path, [], body))
         try:
             with transaction.atomic():
-                if not idempotency.claim_key(client_id, key, print_of, first):
-                    return respond(idempotency.replay(client_id, key, print_of), replayed=True)
-                services.create(txns, traceparent(request))
+                if services.create(claim, first, drafts, traceparent(request)):
+                    return respond(first, replayed=False)
+                return respond(idempotency.replay(claim), replayed=True)
         except IntegrityError:
-            exists = services.find_external_id(client_id, txns)
-            if exists is None:
-                raise ProblemError("service-unavailable", headers={"Retry-After": "1"}) from None
-            raise self.external_id_exists(exists) from None
-        return respond(first, replayed=False)
-
-    @staticmethod
-    def external_id_exists(error: services.ExternalIdExistsError) -> ProblemError:
-        """409 with the transaction that has it."""
-        return ProblemError("external-id-exists", extra={"transaction_id": str(error.transaction_id)})
+            holder = services.find_external_id(client_id, drafts)
+            if holder is None:
+                raise
+            raise ProblemError("external-id-exists", extra={"transaction_id": str(holder)}) from None
 
     def read(self, request: Request, limit: int) -> dict[str, Any]:
         """Query, media type, size, key, JSON: in the order in which each can be judged without the next."""
@@ -164,12 +161,9 @@ class TransactionsView(CreatingView):
         values, errors = read_new(body)
         refuse(errors, read_body_text(body))
 
-        def reply(txns: list[Transaction]) -> Answer:
-            txn = txns[0]
-            headers = {"Location": reverse("transaction", args=[txn.id]), "ETag": etag(txn)}
-            return Answer(201, dumps(represent(txn)), headers, [str(txn.id)])
-
-        return self.create(request, body, lambda: [services.build(caller(request).id, values)], reply)
+        draft = Draft(**values)
+        headers = {"Location": reverse("transaction", args=[draft.id]), "ETag": draft.etag}
+        return self.create(request, body, [draft], Answer(201, draft.text, headers, [draft.shown["id"]]))
 
 
 class BatchView(CreatingView):
@@ -203,11 +197,9 @@ class BatchView(CreatingView):
                 break
         refuse(errors, read_body_text(body))
 
-        def reply(txns: list[Transaction]) -> Answer:
-            shown = dumps({"data": [represent(txn) for txn in txns]})
-            return Answer(201, shown, {}, [str(txn.id) for txn in txns])
-
-        return self.create(request, body, lambda: [services.build(caller(request).id, read) for read in values], reply)
+        drafts = [Draft(**read) for read in values]
+        shown = f'{{"data":[{",".join([draft.text for draft in drafts])}]}}'
+        return self.create(request, body, drafts, Answer(201, shown, {}, [draft.shown["id"] for draft in drafts]))
 
     @staticmethod
     def _items(body: dict[str, Any]) -> tuple[list[Any], list[FieldError]]:
@@ -233,7 +225,7 @@ class TransactionView(APIView):
         tag = etag(txn)
         asked = request.META.get("HTTP_IF_NONE_MATCH")
         if asked is not None and (asked.strip() == "*" or tag in [known.removeprefix("W/") for known in tags(asked)]):
-            return HttpResponse(status=304, headers={"ETag": tag})
+            return without_content(304, {"ETag": tag})
         return answer(200, dumps(represent(txn)), {"ETag": tag})
 
     def put(self, request: Request, txn_id: str) -> HttpResponse:
@@ -284,24 +276,23 @@ class TransactionView(APIView):
 
         try:
             return self._once(request, body, work)
-        except (services.ExternalIdExistsError, IntegrityError):
+        except IntegrityError:
             holder = owned_by(caller(request).id).filter(external_id=body.get("external_id")).first()
             if holder is None:
-                raise ProblemError("service-unavailable", headers={"Retry-After": "1"}) from None
+                raise
             raise ProblemError("external-id-exists", extra={"transaction_id": str(holder.id)}) from None
 
     def _once(self, request: Request, body: Any, work: Callable[[], Answer]) -> HttpResponse:
         """Runs `work` in a transaction; with an Idempotency-Key, once for that key."""
         key = idempotency.read_key(request.META.get("HTTP_IDEMPOTENCY_KEY"))
-        client_id = caller(request).id
         with transaction.atomic():
             if key is None:
                 return respond(work(), None)
-            print_of = idempotency.fingerprint(str(request.method), request.path, [], body)
-            if not idempotency.claim_key(client_id, key, print_of, None):
-                return respond(idempotency.replay(client_id, key, print_of), replayed=True)
+            claim = Claim(caller(request).id, key, idempotency.fingerprint(str(request.method), request.path, [], body))
+            if not idempotency.claim_key(claim):
+                return respond(idempotency.replay(claim), replayed=True)
             result = work()
-            idempotency.store(client_id, key, result)
+            idempotency.store(claim, result)
             return respond(result, replayed=False)
 
 

@@ -1,6 +1,8 @@
 """Looks at the outbox and puts it right: stats, requeue, discard."""
 
+import getpass
 import json
+import logging
 from dataclasses import asdict
 from typing import Any
 from uuid import UUID
@@ -10,6 +12,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from outbox import services
 from outbox.models import OutboxMessage
 from outbox.stats import channel_stats, outbox_stats
+
+audit = logging.getLogger("outbox.audit")
 
 
 class Command(BaseCommand):
@@ -22,7 +26,9 @@ class Command(BaseCommand):
         verbs = parser.add_subparsers(dest="verb", required=True)
         verbs.add_parser("stats", help="depth, oldest age, dead, rate and channels, as JSON")
         requeue = verbs.add_parser("requeue", help="make dead (or published) events pending again")
-        discard = verbs.add_parser("discard", help="give up waiting events: they become dead with your reason")
+        discard = verbs.add_parser(
+            "discard", help="give up waiting or dead events: dead with your reason, blocking nobody"
+        )
         for verb in (requeue, discard):
             verb.add_argument("ids", nargs="*", help="event ids")
             verb.add_argument("--reason", required=True, help="why; kept in the audit log")
@@ -38,6 +44,8 @@ class Command(BaseCommand):
         ids = self._ids(options)
         again = options["verb"] == "requeue"
         changed = services.requeue(ids) if again else services.discard(ids, options["reason"])
+        who = {"verb": options["verb"], "reason": options["reason"], "by": getpass.getuser(), "changed": changed}
+        audit.warning("events changed by hand", extra={**who, "event_ids": [str(event_id) for event_id in ids]})
         self.stdout.write(f"{options['verb']}: {changed} of {len(ids)} events changed")
 
     def _ids(self, options: dict[str, Any]) -> list[UUID]:

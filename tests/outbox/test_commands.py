@@ -1,0 +1,92 @@
+"""manage.py relay, outbox and declare_topology."""
+
+import json
+import uuid
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db.models.functions import Now
+
+from outbox import topology
+from outbox.models import ChannelState
+from outbox.publisher import Outcome, PublishError
+
+
+def run(*arguments):
+    out = StringIO()
+    call_command(*arguments, stdout=out)
+    return out.getvalue()
+
+
+def test_relay_once_makes_one_pass_and_prints_its_counts(fake, add, look):
+    event_id = add()
+    assert "claimed=1 published=1" in run("relay", "--once")
+    assert look(event_id).state == "published"
+
+
+def test_relay_once_takes_a_batch_size(fake, add):
+    add("a")
+    add("b")
+    assert "claimed=1 " in run("relay", "--once", "--batch", "1")
+
+
+def test_relay_once_fails_when_no_channel_works(fake, add):
+    add()
+    fake.answer = lambda events: Outcome(trouble=PublishError("away"))
+    for _ in range(2):
+        with pytest.raises(SystemExit) as stopped:
+            run("relay", "--once")
+        assert stopped.value.code == 1
+
+
+def test_stats_is_json_with_the_channels(add):
+    add()
+    ChannelState.objects.create(name="broker", failing_since=Now(), reason="alarm")
+    stats = json.loads(run("outbox", "stats"))
+    assert (stats["pending"], stats["dead"], stats["channels"][0]["name"]) == (1, 0, "broker")
+
+
+def test_requeue_takes_ids_or_all_dead_and_is_safe_to_run_twice(add, look):
+    first, second = add("a", state="dead"), add("b", state="dead")
+    assert "1 of 1" in run("outbox", "requeue", str(first), "--reason", "fixed")
+    assert "0 of 1" in run("outbox", "requeue", str(first), "--reason", "fixed")
+    assert "1 of 1" in run("outbox", "requeue", "--all-dead", "--reason", "fixed")
+    assert {look(first).state, look(second).state} == {"pending"}
+
+
+def test_discard_keeps_the_reason(add, look):
+    event_id = add()
+    assert "1 of 1" in run("outbox", "discard", str(event_id), "--reason", "wrong account")
+    assert (look(event_id).state, look(event_id).error) == ("dead", "wrong account")
+
+
+def test_a_verb_is_written_to_the_audit_log_with_its_reason(add, caplog):
+    event_id = add(state="dead")
+    with caplog.at_level("INFO", logger="outbox.audit"):
+        run("outbox", "requeue", str(event_id), "--reason", "broker fixed")
+    (record,) = [record for record in caplog.records if record.name == "outbox.audit"]
+    assert (record.verb, record.reason, record.event_ids) == ("requeue", "broker fixed", [str(event_id)])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["requeue", "--reason", "x"], ["requeue", "not-a-uuid", "--reason", "x"], ["discard", str(uuid.UUID(int=1))], []],
+)
+def test_what_makes_no_sense_is_refused(db, arguments):
+    with pytest.raises(CommandError):
+        run("outbox", *arguments)
+
+
+@pytest.mark.rabbitmq
+def test_declare_topology_names_what_it_declared(amqp_routes):
+    assert f"declared {amqp_routes['transactions']['queue']}\n" in run("declare_topology")
+
+
+def test_declare_topology_fails_with_the_brokers_words(monkeypatch):
+    def away(*args):
+        raise ConnectionRefusedError("nobody listens")
+
+    monkeypatch.setattr(topology, "connect", away)
+    with pytest.raises(CommandError, match="nobody listens"):
+        run("declare_topology")

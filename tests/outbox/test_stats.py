@@ -1,0 +1,50 @@
+"""The figures that health, metrics and the admin show."""
+
+from datetime import timedelta
+
+import pytest
+from django.db.models.functions import Now
+
+from outbox.clock import database_now
+from outbox.ids import first_at
+from outbox.models import ChannelState, OutboxMessage
+from outbox.stats import channel_stats, outbox_stats
+from tests.outbox.conftest import add_event
+
+pytestmark = pytest.mark.django_db
+
+
+def test_an_empty_outbox_is_all_zero():
+    stats = outbox_stats()
+    assert (stats.pending, stats.oldest_age_seconds, stats.dead, stats.published_last_minute) == (0, 0.0, 0, 0)
+
+
+def test_each_state_is_counted_and_the_rate_is_of_the_last_minute():
+    add_event("a")
+    add_event("b", due_at=Now() + timedelta(hours=1))
+    add_event("c", state="dead")
+    add_event("d", state="published", published_at=Now())
+    add_event("e", state="published", published_at=Now() - timedelta(minutes=2))
+    stats = outbox_stats()
+    assert (stats.pending, stats.dead, stats.published_last_minute) == (2, 1, 1)
+
+
+def test_the_oldest_age_is_that_of_the_oldest_waiting_event():
+    add_event()
+    for state, hours in (("pending", 1), ("dead", 2)):
+        old = first_at(database_now() - timedelta(hours=hours))
+        OutboxMessage.objects.create(id=old, topic="t", type="x", key="k", sequence=1, body="{}", state=state)
+    assert 3595 < outbox_stats().oldest_age_seconds < 3700
+
+
+def test_the_figures_cost_a_bounded_number_of_statements(django_assert_max_num_queries):
+    with django_assert_max_num_queries(4):
+        outbox_stats()
+
+
+def test_a_channel_says_since_when_it_fails():
+    ChannelState.objects.create(name="broker", failing_since=Now() - timedelta(seconds=90), reason="alarm")
+    ChannelState.objects.create(name="webhook", disabled=True)
+    broker, webhook = channel_stats()
+    assert 85 < broker.failing_seconds < 120
+    assert (broker.reason, webhook.failing_seconds, webhook.disabled) == ("alarm", 0.0, True)

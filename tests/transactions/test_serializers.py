@@ -1,0 +1,113 @@
+"""No amount changes on its way: what is submitted is what is stored, told, sent on and read."""
+
+import json
+import uuid
+from decimal import Decimal
+
+import pytest
+from django.db import connection
+from django.test import Client, override_settings
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.conftest import Api, new_transaction
+from transactions.models import Transaction
+from transactions.money import CURRENCIES
+from transactions.serializers import represent
+
+pytestmark = pytest.mark.django_db
+
+QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@st.composite
+def money(draw):
+    """An amount as a client may write it, and its currency."""
+    currency = draw(st.sampled_from(sorted(CURRENCIES)))
+    digits = draw(st.integers(0, CURRENCIES[currency]))
+    whole = draw(st.integers(0, 10**15 - 1))
+    fraction = draw(st.text("0123456789", min_size=digits, max_size=digits))
+    if whole == 0 and not fraction.strip("0"):
+        whole = 1
+    return f"{whole}.{fraction}" if fraction else str(whole), currency
+
+
+texts = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=30)
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**30), 10**30)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def exact(raw):
+    """JSON with its numbers as text, so that a float on the way would show."""
+    return json.loads(raw, parse_float=lambda text: pytest.fail(f"a float: {text}"))
+
+
+@override_settings(API_RATE_PER_SECOND=1_000_000, API_RATE_BURST=1_000_000)
+@given(money())
+@QUICK
+def test_no_amount_changes_between_submit_row_event_and_read(api_key, given_money):
+    amount, currency = given_money
+    api = Api(Client(), api_key)
+    answer = api.create(new_transaction(amount=amount, currency=currency))
+    assert answer.status_code == 201, answer.content
+    txn = exact(answer.content)
+    assert isinstance(txn["amount"], str)
+    assert Decimal(txn["amount"]) == Decimal(amount)
+    assert len(txn["amount"].partition(".")[2]) == CURRENCIES[currency]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT CAST(t.amount AS text), o.body FROM transactions_transaction t"
+            " JOIN outbox_outboxmessage o ON o.key = %s WHERE t.id = %s",
+            [txn["id"], uuid.UUID(txn["id"]) if connection.vendor == "postgresql" else uuid.UUID(txn["id"]).hex],
+        )
+        stored, body = cursor.fetchone()
+    assert Decimal(stored) == Decimal(amount) and "e" not in stored.lower()
+    assert exact(body)["data"]["transaction"] == txn
+    assert exact(api.get(answer["Location"]).content)["amount"] == txn["amount"]
+    assert Transaction.objects.get(id=txn["id"]).amount == Decimal(amount)
+    again = exact(
+        api.request(
+            "PUT", answer["Location"], new_transaction(amount=txn["amount"], currency=currency), If_Match="*"
+        ).content
+    )
+    assert (again["amount"], again["version"]) == (txn["amount"], 1)
+
+
+@override_settings(API_RATE_PER_SECOND=1_000_000, API_RATE_BURST=1_000_000)
+@given(st.dictionaries(texts, values, max_size=5), texts)
+@QUICK
+def test_metadata_and_text_read_back_equal(api_key, metadata, description):
+    api = Api(Client(), api_key)
+    answer = api.create(new_transaction(metadata=metadata, description=description))
+    assert answer.status_code == 201, answer.content
+    read = api.get(answer["Location"])
+    assert read.json() == answer.json()
+    assert (read.json()["metadata"], read.json()["description"]) == (metadata, description)
+    unchanged = api.request("PATCH", answer["Location"], {"metadata": metadata}, If_Match=answer["ETag"])
+    assert (unchanged.status_code, unchanged.json()["version"]) == (200, 1)
+
+
+def test_the_row_says_what_the_answer_said(api):
+    body = new_transaction(
+        external_id="e", description="d", metadata={"a": [1]}, transaction_date="1999-12-31T23:59:59.123456Z"
+    )
+    shown = api.create(body).json()
+    assert represent(Transaction.objects.get()) == shown
+
+
+@pytest.mark.parametrize("size, status", [(8 * 1024, 201), (8 * 1024 + 1, 422)])
+def test_metadata_of_8_kib_is_taken_and_one_byte_more_is_not(api, size, status):
+    metadata = {"a": "é" * ((size - 8) // 2) + "x" * ((size - 8) % 2)}
+    assert len(json.dumps(metadata, ensure_ascii=False, separators=(",", ":")).encode()) == size
+    assert api.create(new_transaction(metadata=metadata)).status_code == status
+
+
+def test_50_keys_of_metadata_are_taken(api):
+    assert api.create(new_transaction(metadata={str(n): n for n in range(50)})).status_code == 201

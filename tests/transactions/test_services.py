@@ -1,0 +1,201 @@
+"""The services: results are applied once, a rollback leaves nothing, races end with one winner."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+from django.db import IntegrityError, connection, transaction
+from django.test import Client, override_settings
+
+from tests.conftest import Api, new_transaction
+from tests.transactions.threads import at_once
+from transactions import services
+from transactions.drafts import Draft
+from transactions.idempotency import Answer, Claim
+from transactions.models import ApiClient, HistoryEntry, IdempotencyKey, Transaction
+from transactions.serializers import read_new, represent
+from transactions.services import Result
+from transactions.states import Verdict
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def txn(api):
+    return Transaction.objects.get(id=api.create().json()["id"])
+
+
+def result(txn_id, outcome="succeeded", version=1, data=None, error=None, webhook_id="msg_1"):
+    return Result(webhook_id, f"transaction.{outcome}", txn_id, version, data, error, "webhook")
+
+
+def outbox_rows():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT type, sequence, body FROM outbox_outboxmessage ORDER BY sequence, id")
+        return cursor.fetchall()
+
+
+def test_a_success_is_applied_and_leaves_the_version(txn):
+    txn.overdue = True
+    txn.save()
+    assert services.apply_result(result(txn.id, data={"ref": "r-1"})) is Verdict.APPLY
+    after = Transaction.objects.get()
+    assert (after.status, after.version, after.processed_data, after.error) == ("succeeded", 1, {"ref": "r-1"}, None)
+    assert (after.overdue, after.check_at, after.processed_at) == (False, None, after.updated_at)
+    assert after.updated_at > txn.updated_at
+    assert [(row.kind, row.status, row.state, row.by) for row in after.history.order_by("id")] == [
+        ("change", "pending", "", "client"),
+        ("change", "succeeded", "", "consumer"),
+        ("result", "", "applied", ""),
+    ]
+    assert len(outbox_rows()) == 1
+
+
+def test_a_failure_keeps_its_error(txn):
+    services.apply_result(result(txn.id, "failed", error={"code": "NO_FUNDS", "message": "x"}))
+    assert Transaction.objects.get().error == {"code": "NO_FUNDS", "message": "x"}
+
+
+def test_processing_is_no_outcome(txn):
+    assert services.apply_result(result(txn.id, "processing")) is Verdict.APPLY
+    after = Transaction.objects.get()
+    assert (after.status, after.processed_at, after.check_at) == ("processing", None, txn.check_at)
+    assert services.apply_result(result(txn.id, "processing", webhook_id="msg_2")) is Verdict.NOOP
+    assert services.apply_result(result(txn.id, webhook_id="msg_3")) is Verdict.APPLY
+
+
+@pytest.mark.parametrize(
+    "first, second, version, verdict",
+    [
+        ("succeeded", "succeeded", 1, Verdict.NOOP),
+        ("succeeded", "failed", 1, Verdict.CONFLICT),
+        ("failed", "succeeded", 1, Verdict.CONFLICT),
+        ("failed", "processing", 1, Verdict.NOOP),
+        ("succeeded", "succeeded", 2, Verdict.UNMATCHED),
+    ],
+)
+def test_a_terminal_status_never_changes(txn, first, second, version, verdict):
+    services.apply_result(result(txn.id, first, data={"n": 1}))
+    before = represent(Transaction.objects.get())
+    assert services.apply_result(result(txn.id, second, version, data={"n": 2}, webhook_id="msg_2")) is verdict
+    assert represent(Transaction.objects.get()) == before
+    told = HistoryEntry.objects.filter(webhook_id="msg_2").values_list("state", flat=True)
+    assert list(told) == ([] if verdict is Verdict.UNMATCHED else [verdict.value])
+
+
+def test_a_result_for_an_older_version_is_superseded_and_for_a_later_one_unmatched(txn):
+    with transaction.atomic():
+        services.update(Transaction.objects.select_for_update().get(), {"description": "x"})
+    before = represent(Transaction.objects.get())
+    assert services.apply_result(result(txn.id, version=1)) is Verdict.SUPERSEDED
+    assert services.apply_result(result(txn.id, version=3)) is Verdict.UNMATCHED
+    assert represent(Transaction.objects.get()) == before
+    assert services.apply_result(result(txn.id, version=2)) is Verdict.APPLY
+
+
+def test_a_canceled_transaction_takes_no_result(txn):
+    services.cancel(txn)
+    assert services.apply_result(result(txn.id)) is Verdict.CONFLICT
+    assert Transaction.objects.get().status == "canceled"
+
+
+def test_an_unknown_transaction_is_unmatched_and_leaves_no_history(db):
+    assert services.apply_result(result(uuid4())) is Verdict.UNMATCHED
+    assert not HistoryEntry.objects.exists()
+
+
+def test_each_change_has_one_event_with_its_version_and_the_whole_transaction(api):
+    created = api.create(new_transaction(metadata={"a": 1.5}), traceparent="00-" + "1" * 32 + "-" + "2" * 16 + "-01")
+    patched = api.request("PATCH", created["Location"], {"amount": "0.10"}, If_Match="*")
+    api.request("DELETE", created["Location"])
+    canceled = api.get(created["Location"])
+    rows = outbox_rows()
+    assert [(kind, sequence) for kind, sequence, _ in rows] == [
+        ("transaction.created", 1), ("transaction.updated", 2), ("transaction.canceled", 3),
+    ]  # fmt: skip
+    bodies = [json.loads(body) for _, _, body in rows]
+    assert [body["data"]["transaction"] for body in bodies] == [created.json(), patched.json(), canceled.json()]
+    assert bodies[0]["traceparent"].startswith("00-1")
+    assert "traceparent" not in bodies[1]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_rollback_leaves_no_row_no_history_no_key_and_no_event(api_key):
+    client_id = ApiClient.objects.get().id
+    drafts = [Draft(**read_new(new_transaction(amount=str(n)))[0]) for n in (1, 2)]
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        assert services.create(Claim(client_id, "k", b"\0" * 32), Answer(201, "{}"), drafts)
+        assert len(outbox_rows()) == Transaction.objects.count() == HistoryEntry.objects.count() == 2
+        raise ZeroDivisionError
+    for model in (Transaction, HistoryEntry, IdempotencyKey):
+        assert not model.objects.exists()
+    assert outbox_rows() == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_external_id_that_exists_leaves_nothing_of_the_second(api_key):
+    client_id = ApiClient.objects.get().id
+    values = read_new(new_transaction(external_id="e"))[0]
+    first = Draft(**values)
+    with transaction.atomic():
+        services.create(Claim(client_id, "k1", b"\0" * 32), Answer(201, "{}"), [first])
+    with pytest.raises(IntegrityError), transaction.atomic():
+        services.create(Claim(client_id, "k2", b"\0" * 32), Answer(201, "{}"), [Draft(**values)])
+    assert services.find_external_id(client_id, [Draft(**values)]) == first.id
+    assert (IdempotencyKey.objects.count(), len(outbox_rows())) == (1, 1)
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_of_ten_requests_with_one_external_id_one_wins_and_the_others_hear_which(api_key):
+    answers = at_once([lambda: Api(Client(), api_key).create(new_transaction(external_id="e"))] * 10)
+    assert sorted(answer.status_code for answer in answers) == [201] + [409] * 9
+    won = str(Transaction.objects.get().id)
+    assert {a.json().get("transaction_id", a.json().get("id")) for a in answers} == {won}
+    assert len(outbox_rows()) == HistoryEntry.objects.count() == IdempotencyKey.objects.count() == 1
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_of_ten_changes_with_one_tag_one_wins(api_key):
+    first = Api(Client(), api_key).create()
+
+    def change(n):
+        return Api(Client(), api_key).request(
+            "PATCH", first["Location"], {"description": f"{n}"}, If_Match=first["ETag"]
+        )
+
+    answers = at_once([lambda n=n: change(n) for n in range(10)])
+    assert sorted(answer.status_code for answer in answers) == [200] + [412] * 9
+    assert (Transaction.objects.get().version, len(outbox_rows())) == (2, 2)
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_a_cancellation_and_a_result_at_once_leave_one_outcome(api_key):
+    path = Api(Client(), api_key).create()["Location"]
+    txn_id = UUID(path.rsplit("/", 1)[1])
+
+    def apply():
+        with transaction.atomic():
+            return services.apply_result(result(txn_id))
+
+    canceled, verdict = at_once([lambda: Api(Client(), api_key).request("DELETE", path), apply])
+    status = Transaction.objects.get().status
+    assert (canceled.status_code, verdict, status) in {
+        (204, Verdict.CONFLICT, "canceled"),
+        (409, Verdict.APPLY, "succeeded"),
+    }
+
+
+@override_settings(RESULT_DEADLINE_SECONDS=60)
+def test_an_overdue_transaction_is_flagged_once_and_a_late_result_still_applies(txn):
+    Transaction.objects.update(check_at=datetime.now(UTC) - timedelta(seconds=1))
+    assert services.mark_overdue() == 1
+    assert services.mark_overdue() == 0
+    late = Transaction.objects.get()
+    assert (late.overdue, late.status, late.version) == (True, "pending", 1)
+    assert late.updated_at > txn.updated_at
+    assert services.apply_result(result(txn.id)) is Verdict.APPLY
+    assert not Transaction.objects.get().overdue
