@@ -14,13 +14,18 @@ RUNTIME := $(VENV)/runtime.stamp
 DEVELOPMENT := $(VENV)/development.stamp
 UV ?= $(firstword $(wildcard $(BIN)/uv) uv)
 
-.PHONY: help demo test lint format types lock compose-check procfile clean
+BENCHES ?= relay api webhooks
+
+.PHONY: help demo bench test lint format types lock compose-check procfile clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 demo: $(RUNTIME) ## The whole system on this machine [ONCE=1 COUNT=n FILE=x.jsonl CONSUMER=off DATABASE_URL= BROKER_URL=]
 	@exec $(BIN)/python -m producer.demo --follow-parent
+
+bench: $(DEVELOPMENT) ## The benchmarks, side by side, as a table and as JSON lines [BENCHES="relay api webhooks"]
+	@for bench in $(BENCHES); do $(BIN)/python ops/bench/$$bench.py --quick || exit 1; done
 
 test: $(DEVELOPMENT) ## Every check and every test; with CI=true nothing may be skipped
 	@exec .ci/test

@@ -141,8 +141,8 @@ class Listener:
         try:
             ready = select.select([raw], [], [], seconds)[0]
             if ready:
-                raw.poll()  # type: ignore[attr-defined]
-                raw.notifies.clear()  # type: ignore[attr-defined]
+                raw.poll()
+                raw.notifies.clear()
             return bool(ready)
         except InterruptedError:
             return False
@@ -156,9 +156,9 @@ class Listener:
         raw, self._raw = self._raw, None
         if raw is not None:
             with contextlib.suppress(Exception):
-                raw.close()  # type: ignore[attr-defined]
+                raw.close()
 
-    def _connect(self) -> object | None:
+    def _connect(self) -> Any:
         connection = connections[DEFAULT_DB_ALIAS]
         if connection.vendor != "postgresql":
             return None

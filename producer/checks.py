@@ -65,7 +65,7 @@ def secrets_are_well_formed(app_configs: Any, **kwargs: Any) -> list[CheckMessag
 def lease_outlives_publish(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """producer.E004: a lease that ends during a publish makes duplicates all the time."""
     fallback = settings.OUTBOX_FALLBACK_TIMEOUT_SECONDS if settings.CONSUMER_WEBHOOK_URL else 0
-    if settings.OUTBOX_LEASE_SECONDS < max(2 * settings.OUTBOX_PUBLISH_TIMEOUT_SECONDS, fallback * 1.25):
+    if max(2 * settings.OUTBOX_PUBLISH_TIMEOUT_SECONDS, fallback * 1.25) > settings.OUTBOX_LEASE_SECONDS:
         return [
             Error(
                 "OUTBOX_LEASE_SECONDS is too short for OUTBOX_PUBLISH_TIMEOUT_SECONDS or OUTBOX_FALLBACK_TIMEOUT_SECONDS.",

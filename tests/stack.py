@@ -264,6 +264,15 @@ class Stack:
         headers = {"Authorization": f"Bearer {self.key}", "Idempotency-Key": key}
         return requests.post(self.url + path, json=body, headers=headers, timeout=15)
 
+    def patch(self, path, body):
+        headers = {"Authorization": f"Bearer {self.key}", "If-Match": "*"}
+        return requests.patch(self.url + path, json=body, headers=headers, timeout=15)
+
+    def idle_in_transaction(self):
+        """How many connections to our database hold a transaction open."""
+        query = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND xact_start IS NOT NULL AND pid <> pg_backend_pid()"
+        return self.sql(query, self.name)[0][0]
+
     def get(self, path, **parameters):
         headers = {"Authorization": f"Bearer {self.key}"}
         answer = requests.get(self.url + path, headers=headers, params=parameters, timeout=15)

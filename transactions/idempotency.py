@@ -22,8 +22,8 @@ from transactions.parsing import canonical
 from transactions.problems import ProblemError
 from transactions.serializers import dumps, etag, represent
 
-# No comma: several header lines arrive joined by commas, and an Item (RFC 8941) has one value. Quoted, it may have one.
-_BARE = re.compile(r"(?!.*,)[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
+# A comma is printable ASCII and so is allowed, although two header lines arrive joined by one: they are then one key.
+_BARE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 _QUOTED = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"')
 LOCK_NOT_AVAILABLE = "55P03"
 MAX_KEY = 255

@@ -39,14 +39,11 @@ class Result:
 def create(claim: Claim, answer: Answer, drafts: Sequence[Draft], traceparent: str | None = None) -> bool:
     """Writes new transactions, all or nothing: rows, histories, events, the key with its answer.
 
-    False, and nothing is written, when the key was used before. Must run inside a transaction that the caller owns.
-    Raises IntegrityError when an external_id exists; `find_external_id` tells which, after the rollback; ProblemError
-    409 when the key is in flight elsewhere.
+    False, and nothing is written, when the key was used before. Raises IntegrityError when an external_id exists
+    (`find_external_id` tells which has it), ProblemError 409 when the key is in flight elsewhere.
     """
-    if not writing.insert(claim, answer, drafts):
-        return False
-    outbox.enqueue([events.change_event(events.CREATED, draft, draft.shown, traceparent) for draft in drafts])
-    return True
+    told = [events.change_event(events.CREATED, draft, draft.shown, traceparent) for draft in drafts]
+    return writing.insert(claim, answer, drafts, told)
 
 
 def find_external_id(client_id: int, drafts: Sequence[Draft]) -> UUID | None:

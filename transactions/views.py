@@ -114,10 +114,9 @@ class CreatingView(APIView):
         client_id = caller(request).id
         claim = Claim(client_id, self.key, idempotency.fingerprint("POST", request.path, [], body))
         try:
-            with transaction.atomic():
-                if services.create(claim, first, drafts, traceparent(request)):
-                    return respond(first, replayed=False)
-                return respond(idempotency.replay(claim), replayed=True)
+            if services.create(claim, first, drafts, traceparent(request)):
+                return respond(first, replayed=False)
+            return respond(idempotency.replay(claim), replayed=True)
         except IntegrityError:
             holder = services.find_external_id(client_id, drafts)
             if holder is None:

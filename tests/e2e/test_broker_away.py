@@ -59,7 +59,9 @@ def test_500_by_webhook_500_by_broker_and_500_through_its_death(stack, broker):
     ready = requests.get(f"{stack.url}/readyz", timeout=10)
     assert ready.status_code == 503 and ready.json()["checks"]["broker"].startswith("failed")
     metrics = requests.get(f"{stack.url}/metrics", timeout=10).text
-    failing = next(line for line in metrics.splitlines() if line.startswith('outbox_channel_failing_seconds{channel="broker"}'))
+    failing = next(
+        line for line in metrics.splitlines() if line.startswith('outbox_channel_failing_seconds{channel="broker"}')
+    )
     assert float(failing.split()[-1]) > 0
 
     # It comes up.

@@ -1,8 +1,9 @@
 """kill -9 at the worst moments: nothing lost, nothing applied twice. Each victim is proven to have died where it should."""
 
 import pytest
+import requests
 
-from tests.stack import wait_for
+from tests.stack import plain, wait_for
 
 pytestmark = [pytest.mark.postgres, pytest.mark.rabbitmq, pytest.mark.processes, pytest.mark.timeout(180)]
 
@@ -76,24 +77,37 @@ def test_the_web_killed_after_the_commit_answers_the_retry_as_the_first_time(sta
     stack.web(failpoint=("transactions.views:respond", "before", 0), supervised=True)
     created = stack.submit(1)
     assert stack.marker("web").read_text().count("\n") == 1
-    again = stack.post("/api/v1/transactions", {**plain_body(stack), "external_id": "inv-0"}, f"{stack.name}-0")
+    again = stack.post("/api/v1/transactions", plain(0), f"{stack.name}-0")
     assert again.status_code == 201 and again.headers["Idempotent-Replayed"] == "true"
     assert again.json() == created[0]
     assert stack.sql("SELECT count(*) FROM transactions_transaction") == [(1,)]
     assert stack.sql("SELECT count(*) FROM outbox_outboxmessage") == [(1,)]
 
 
-def plain_body(stack):
-    from tests.stack import plain
-
-    return plain(0)
-
-
-def test_the_web_killed_before_the_commit_leaves_nothing_behind(stack):
-    stack.web(failpoint=("outbox.services:transaction.on_commit", "after", 0), supervised=True)
+def test_the_web_killed_before_its_statement_leaves_nothing_behind(stack):
+    stack.web(failpoint=("transactions.writing:outbox.insert_values", "after", 0), supervised=True)
     stack.submit(1)
     assert stack.marker("web").read_text().count("\n") == 1
     # The killed one left no row; the retry made the only one.
-    assert stack.sql("SELECT count(*) FROM transactions_transaction") == [(1,)]
-    assert stack.sql("SELECT count(*) FROM transactions_idempotencykey") == [(1,)]
-    assert stack.sql("SELECT count(*) FROM outbox_outboxmessage") == [(1,)]
+    for table in (
+        "transactions_transaction",
+        "transactions_idempotencykey",
+        "transactions_historyentry",
+        "outbox_outboxmessage",
+    ):
+        assert stack.sql(f"SELECT count(*) FROM {table}") == [(1,)], table
+
+
+def test_the_web_killed_inside_the_transaction_of_a_change_leaves_it_unchanged(stack):
+    # Row, history and event are written and nothing is committed. (The first call is the create's own.)
+    stack.web(failpoint=("outbox.services:announce", "before", 1), supervised=True, WEB_WORKERS="1", WEB_THREADS="1")
+    (txn,) = stack.submit(1)
+    with pytest.raises(requests.ConnectionError):
+        stack.patch(f"/api/v1/transactions/{txn['id']}", {"description": "never"})
+    assert stack.marker("web").read_text().count("\n") == 1
+    wait_for(lambda: stack.idle_in_transaction() == 0, 20, "the server has noticed the death")
+    assert stack.sql("SELECT version, description FROM transactions_transaction") == [(1, "Invoice 0")]
+    assert stack.sql("SELECT count(*) FROM transactions_historyentry") == [(1,)]
+    stack.wait_http(f"{stack.url}/livez")
+    assert stack.patch(f"/api/v1/transactions/{txn['id']}", {"description": "now"}).json()["version"] == 2
+    assert stack.sql("SELECT count(*) FROM outbox_outboxmessage") == [(2,)]

@@ -406,8 +406,6 @@ BAD_KEYS = [
     " ",
     '""',
     '"open',
-    'open"x", "y',
-    "a,b",
     '"a","b"',
     "é",
     "a\tb",
@@ -427,7 +425,7 @@ def test_row_a_malformed_idempotency_key_is_400(api, key):
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
 def test_row_a_malformed_key_is_400_where_it_is_optional_too(api, method):
     path = api.create()["Location"]
-    answer = api.request(method, path, new_transaction(), If_Match="*", Idempotency_Key="a,b")
+    answer = api.request(method, path, new_transaction(), If_Match="*", Idempotency_Key="é")
     refused(answer, 400, "idempotency-key-invalid")
 
 
