@@ -9,6 +9,7 @@ from django.conf import settings
 
 log = logging.getLogger(__name__)
 
+EMBEDDED_TRANSPORT = "outbox.filesystem:Transport"
 # A message that was handed back this often goes to the dead-letter queue. Never -1: RabbitMQ 3.10 then drops it at once.
 DELIVERY_LIMIT = 20
 # Wake-ups are worth nothing after this (milliseconds); the truth they point at is in the database.
@@ -122,7 +123,11 @@ def declare_quietly() -> bool:
 def connect(broker_url: str | None = None, **transport_options: Any) -> kombu.Connection:
     """A connection of our own (not Celery's), with deadlines on every read and write."""
     if broker_url is None and settings.BROKER_TRANSPORT_URL.startswith("filesystem"):
-        return kombu.Connection(settings.BROKER_TRANSPORT_URL, transport_options=settings.BROKER_TRANSPORT_OPTIONS)
+        return kombu.Connection(
+            settings.BROKER_TRANSPORT_URL,
+            transport=EMBEDDED_TRANSPORT,
+            transport_options=settings.BROKER_TRANSPORT_OPTIONS,
+        )
     return kombu.Connection(
         broker_url or settings.BROKER_URL,
         connect_timeout=3,

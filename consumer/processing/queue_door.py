@@ -59,7 +59,8 @@ def _connect() -> Connection:
             "write_timeout": SOCKET_SECONDS,
             "client_properties": {"connection_name": f"consumer-results@{socket.gethostname()}-{os.getpid()}"},
         }
-    return Connection(url, connect_timeout=SOCKET_SECONDS, transport_options=options)
+    transport = environment.FILESYSTEM_TRANSPORT if url.startswith("filesystem") else None
+    return Connection(url, transport=transport, connect_timeout=SOCKET_SECONDS, transport_options=options)
 
 
 def _task_message(webhook_id: str, headers: dict[str, str], body: str) -> dict[str, Any]:

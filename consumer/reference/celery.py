@@ -19,6 +19,7 @@ def configuration() -> dict[str, Any]:
     broker_url, transport_options = environment.broker(settings.BROKER_URL)
     return {
         "broker_url": broker_url,
+        "broker_transport": environment.FILESYSTEM_TRANSPORT if broker_url.startswith("filesystem") else None,
         "broker_transport_options": transport_options,
         "broker_heartbeat": 10 if broker_url.startswith("amqp") else 0,
         "broker_connection_timeout": 3,

@@ -10,6 +10,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 ROOT = Path(__file__).resolve().parents[2]
+FILESYSTEM_TRANSPORT = "reference.filesystem:Transport"
 INSECURE_SECRET_KEY = "insecure-development-key-of-the-reference-consumer"  # noqa: S105 - refused outside debug mode
 HOW_TO_MAKE_ONE = (
     "python -c \"import base64, secrets; print('whsec_' + base64.b64encode(secrets.token_bytes(32)).decode())\""
@@ -32,6 +33,8 @@ SQLITE_OPTIONS = {
 }
 
 env = environ.FileAwareEnv()
+
+FILESYSTEM_TRANSPORT = "reference.filesystem:Transport"
 
 
 def words(name: str, default: str = "") -> list[str]:
