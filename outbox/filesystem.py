@@ -20,7 +20,7 @@ from kombu.utils.json import dumps, loads
 class Channel(filesystem.Channel):
     """Puts and gets by rename, which the file system does in one step."""
 
-    def _put(self, queue: str, message: Any, **kwargs: Any) -> None:
+    def _put(self, queue: str, message: Any, **_: Any) -> None:  # type: ignore[override]
         """Writes under a name that nobody looks for, then renames."""
         folder = Path(self.data_folder_out)
         name = f"{round(monotonic() * 1000)}_{uuid.uuid4()}.{queue}.msg"

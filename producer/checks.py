@@ -7,8 +7,10 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import connection
 from django.utils.module_loading import import_string
 
-from webhooks.keys import consumer_keys, result_keys
+from webhooks import keys as webhook_keys
 from webhooks.signing_keys import MIN_SECRET_BYTES, KeyFormatError, SymmetricKey
+
+_SECRETS = {"result": "RESULT_WEBHOOK_SECRETS", "consumer": "CONSUMER_WEBHOOK_SECRETS"}
 
 
 @register()
@@ -39,11 +41,11 @@ def publishers_load(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def secrets_are_well_formed(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """producer.E003, W001: without keys no result is accepted and no fallback is signed."""
+    """producer.E003, W003: a secret that is no secret, or a short one."""
     found: list[CheckMessage] = []
-    for name, load in (("RESULT_WEBHOOK_SECRETS", result_keys), ("CONSUMER_WEBHOOK_SECRETS", consumer_keys)):
+    for direction, name in _SECRETS.items():
         try:
-            keys = load()
+            keys = webhook_keys.from_settings(direction)
             if any(isinstance(key, SymmetricKey) and len(key.secret) < MIN_SECRET_BYTES for key in keys):
                 found.append(
                     Warning(
@@ -52,13 +54,23 @@ def secrets_are_well_formed(app_configs: Any, **kwargs: Any) -> list[CheckMessag
                         id="producer.W003",
                     )
                 )
-            if not keys:
-                found.append(
-                    Warning(f"{name} is empty.", hint="Set it to one or more whsec_ secrets.", id="producer.W001")
-                )
         except KeyFormatError as error:
             found.append(Error(f"{name}: {error}", hint="A secret is whsec_ and base64.", id="producer.E003"))
     return found
+
+
+@register()
+def each_direction_has_a_key(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """producer.W001: without keys no result is accepted and no fallback is signed. Asks the database only if it must."""
+    return [
+        Warning(
+            f"{name} is empty, and the database has no active key either.",
+            hint=f"Set it to one or more whsec_ secrets, or: manage.py webhook_keys add --direction {direction}",
+            id="producer.W001",
+        )
+        for direction, name in _SECRETS.items()
+        if not getattr(settings, name) and not webhook_keys.has_active(direction)
+    ]
 
 
 @register()

@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.urls import include, path, re_path
 from django.views.decorators.csrf import csrf_exempt
 
-from producer import docs, errors, health, metrics
+from producer import docs, errors, health, metrics, webhook_keys
 
 urlpatterns = [
     path("", docs.index, name="index"),
@@ -16,6 +16,7 @@ urlpatterns = [
     path("api/v1/docs", docs.swagger, name="docs"),
     path("api/v1/", include("transactions.urls")),
     path("api/v1/", include("webhooks.urls")),
+    path(".well-known/webhook-keys", webhook_keys.webhook_keys, name="webhook-keys"),
     path("admin/", admin.site.urls),
     # Django shows an HTML page for unknown paths while DEBUG is on; a client must never see one.
     # Exempt from CSRF: a POST to a path that is not there is 404, not 403.

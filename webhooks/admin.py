@@ -1,13 +1,18 @@
-"""Read-only ledger of results with two verbs: reapply and discard."""
+"""Read-only ledgers: results with reapply and discard, keys with rotate and retire."""
 
+from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
 
-from webhooks import services
-from webhooks.models import InboxMessage, ReusedWebhookId
+from webhooks import key_store, keys, services
+from webhooks.models import InboxMessage, ReusedWebhookId, WebhookKey
+
+# How long the old keys stay active after a rotation from the admin; `manage.py webhook_keys` takes any other.
+OVERLAP = timedelta(hours=24)
 
 
 class LedgerAdmin(admin.ModelAdmin[Any]):
@@ -76,3 +81,49 @@ class ReusedWebhookIdAdmin(LedgerAdmin):
     list_display = ("first", "received_at", "deliveries")
     list_select_related = ("first",)
     exclude = ("body", "sha256")
+
+
+@admin.register(WebhookKey)
+class WebhookKeyAdmin(LedgerAdmin):
+    """Keys in the database by id; their secrets are shown once, when they are made."""
+
+    list_display = ("key_id", "direction", "kind", "not_before", "retire_at", "last_used_at", "note")
+    list_filter = ("direction", "kind")
+    exclude = ("sealed",)
+    ordering = ("-id",)
+    actions = ("rotate", "retire")
+
+    @admin.action(description="Rotate: a new key, the old ones of its direction end in 24 h", permissions=["verbs"])
+    def rotate(self, request: HttpRequest, queryset: QuerySet[WebhookKey]) -> HttpResponse | None:
+        """Shows the new key in this one answer; a message would lie in a cookie or a session."""
+        if queryset.filter(kind=WebhookKey.Kind.PUBLIC).exists() or queryset.count() != 1:
+            text = "Choose one key. A Consumer's public key follows its own: manage.py webhook_keys rotate --public."
+            self.message_user(request, text, messages.ERROR)
+            return None
+        row = queryset.get()
+        made, old = key_store.rotate(row.direction, OVERLAP, ed25519=row.kind == WebhookKey.Kind.SIGNING)
+        keys.forget()
+        self.log_addition(request, made.row, f"made by rotation; these end in 24 h: {', '.join(old)}")
+        for ending in WebhookKey.objects.filter(direction=row.direction, key_id__in=old):
+            self.log_change(request, ending, f"ends in 24 h; {made.row.key_id} follows")
+        answer = render(request, "webhooks/new_key.html", {**self.admin_site.each_context(request), "made": made})
+        answer["Cache-Control"] = "no-store"
+        return answer
+
+    @admin.action(description="Retire: ends now", permissions=["verbs"])
+    def retire(self, request: HttpRequest, queryset: QuerySet[WebhookKey]) -> None:
+        """Pressing it twice does no harm; the last active key of a direction stays."""
+        ids = list(queryset.values_list("id", flat=True))
+        if bare := key_store.bare_without(ids):
+            text = f"That leaves no key for: {', '.join(bare)}. Rotate first."
+            self.message_user(request, text, messages.ERROR)
+            return
+        changed = key_store.retire(ids)
+        keys.forget()
+        for row in queryset:
+            self.log_change(request, row, "retired")
+        self.message_user(request, f"{changed} keys retired.", messages.SUCCESS)
+
+    def has_verbs_permission(self, request: HttpRequest) -> bool:
+        """Who may change webhook keys may use the verbs."""
+        return request.user.has_perm("webhooks.change_webhookkey")

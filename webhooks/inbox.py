@@ -1,6 +1,7 @@
 """Record once, claim, settle: the only file that writes inbox rows."""
 
 import hashlib
+import random
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,17 +11,21 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
+from django.db.models.functions import Now
 
 from outbox.clock import database_now
-from outbox.retry_policy import backoff_seconds, schedule_seconds
+from outbox.retry_policy import backoff_seconds
 from webhooks.models import InboxMessage, ReusedWebhookId
 from webhooks.signing import Verified
 
 State = InboxMessage.State
-# A result may overtake the event it answers by a moment, or by an outage (seconds); INBOX_UNMATCHED_HOURS ends it.
-UNMATCHED_SCHEDULE_SECONDS = (2, 10, 60, 300, 1800, 7200)
+# A result may overtake the event it answers by a moment, or by an outage: it is looked at again when it is this much
+# (part of its age) older, within the bounds (seconds). INBOX_UNMATCHED_HOURS ends it.
+UNMATCHED_GROWTH, UNMATCHED_MIN_SECONDS, UNMATCHED_MAX_SECONDS = 1.0, 2.0, 7200.0
 BACKOFF_BASE_SECONDS, BACKOFF_CAP_SECONDS = 1.0, 300.0
+# A result that met a lock or a deadlock comes back after 1 to 3 s: shorter, and one locked transaction keeps a worker busy.
+BUSY_SECONDS = 2.0
 
 
 class WebhookIdReusedError(Exception):
@@ -50,13 +55,19 @@ class Claimed:
     door: str
     attempts: int
     received_at: datetime
+    transaction_id: UUID | None
     token: UUID
 
 
-_INSERT = """
+# One round trip decides whether a delivery is new, known or other bytes under a known id (then no row comes back),
+# whoever else delivers it at the same instant: the second waits for the first on the unique index.
+_RECORD = """
     INSERT INTO webhooks_inboxmessage (webhook_id, sha256, body, key_id, sent_at, door, deliveries, state, reason,
                                        transaction_id, type, attempts)
-    VALUES (%s, %s, %s, %s, %s, %s, 1, %s, %s, %s, %s, 0) ON CONFLICT (webhook_id) DO NOTHING
+    VALUES (%s, %s, %s, %s, %s, %s, 1, %s, %s, %s, %s, 0)
+    ON CONFLICT (webhook_id) DO UPDATE SET deliveries = webhooks_inboxmessage.deliveries + 1
+     WHERE webhooks_inboxmessage.sha256 = EXCLUDED.sha256
+    RETURNING state, reason, deliveries
 """
 
 
@@ -70,40 +81,33 @@ def record(
     transaction_id: UUID | None = None,
     result_type: str = "",
 ) -> Recorded:
-    """Stores a verified delivery once: one INSERT for a new id, one UPDATE for a known one.
-
-    Raises WebhookIdReusedError for a known id with other bytes.
-    """
+    """Stores a verified delivery once, in one statement. Raises WebhookIdReusedError for a known id with other bytes."""
     digest = hashlib.sha256(body).digest()
-    stored_id = transaction_id.hex if transaction_id and connection.vendor == "sqlite" else transaction_id
+    values: list[Any] = [
+        verified.webhook_id,
+        digest,
+        body,
+        verified.key_id,
+        verified.timestamp,
+        door,
+        state.value,
+        reason,
+    ]
     with connection.cursor() as cursor:
-        cursor.execute(
-            _INSERT,
-            [
-                verified.webhook_id,
-                digest,
-                body,
-                verified.key_id,
-                verified.timestamp,
-                door,
-                state.value,
-                reason,
-                stored_id,
-                result_type,
-            ],
-        )
-        if cursor.rowcount:
-            return Recorded(state.value, reason, new=True)
-    again = InboxMessage.objects.filter(webhook_id=verified.webhook_id, sha256=digest)
-    if again.update(deliveries=F("deliveries") + 1):
-        found_state, found_reason = again.values_list("state", "reason").get()
-        return Recorded(found_state, found_reason, new=False)
-    _keep_evidence(verified.webhook_id, digest, body)
-    raise WebhookIdReusedError(verified.webhook_id)
+        cursor.execute(_RECORD, [*values, _stored(transaction_id), result_type])
+        found = cursor.fetchone()
+    if found is None:
+        _keep_evidence(verified.webhook_id, digest, body)
+        raise WebhookIdReusedError(verified.webhook_id)
+    # Only the row that this delivery made counts one delivery.
+    return Recorded(found[0], found[1], new=found[2] == 1)
 
 
 def _keep_evidence(webhook_id: str, digest: bytes, body: bytes) -> None:
-    first = InboxMessage.objects.only("id").get(webhook_id=webhook_id)
+    first = InboxMessage.objects.only("id").filter(webhook_id=webhook_id).first()
+    if first is None:
+        # Retention took the first in this very moment; there is nothing left to be evidence against.
+        return
     try:
         with transaction.atomic():
             ReusedWebhookId.objects.create(first=first, sha256=digest, body=body)
@@ -111,31 +115,54 @@ def _keep_evidence(webhook_id: str, digest: bytes, body: bytes) -> None:
         ReusedWebhookId.objects.filter(first=first, sha256=digest).update(deliveries=F("deliveries") + 1)
 
 
-def claim(limit: int) -> list[Claimed]:
-    """Leases due rows and counts the attempt: a result that kills its worker ends dead like one that raises.
+def _stored(value: UUID | None) -> UUID | str | None:
+    return value.hex if value and connection.vendor == "sqlite" else value
 
-    Rows that a dead worker left behind are taken few at a time, so that the culprit is found and its neighbours go on.
-    """
-    with transaction.atomic():
-        now = database_now()
-        rows = list(
-            InboxMessage.objects.filter(state__in=InboxMessage.WAITING, due_at__lte=now)
-            .order_by("due_at", "id")
-            .select_for_update(skip_locked=True)
-            .values_list("id", "webhook_id", "body", "door", "attempts", "received_at", "lease_token")[:limit]
+
+# One statement, so that a claim costs one round trip and one commit. What a dead worker left behind (a lease that ran
+# out) is never mixed with fresh results, and is taken a quarter as many at a time with each death, until the culprit
+# dies alone. SQLite has no FOR UPDATE and needs none: the statement itself is the write lock.
+_CLAIM = """
+    WITH due AS MATERIALIZED (
+        SELECT id, due_at, attempts, lease_token IS NOT NULL AS abandoned FROM webhooks_inboxmessage
+         WHERE state IN ('received', 'failed', 'unmatched') AND due_at <= {now}
+         ORDER BY due_at, id LIMIT %(limit)s {lock}
+    ), placed AS (
+        SELECT id, attempts, abandoned, row_number() OVER (ORDER BY due_at, id) AS place,
+               first_value(abandoned) OVER (ORDER BY due_at, id) AS first_abandoned
+          FROM due
+    )
+    UPDATE webhooks_inboxmessage SET due_at = {until}, lease_token = %(token)s, attempts = attempts + 1
+     WHERE id IN (SELECT id FROM placed
+                   WHERE abandoned = first_abandoned
+                     AND (NOT abandoned OR place = 1 OR (attempts < 8 AND place <= (%(limit)s >> (2 * attempts)))))
+    RETURNING id, webhook_id, body, door, attempts, received_at, transaction_id
+"""
+_CLAIM_SQL = {
+    "postgresql": _CLAIM.format(
+        now="statement_timestamp()",
+        until="statement_timestamp() + make_interval(secs => %(lease)s)",
+        lock="FOR UPDATE SKIP LOCKED",
+    ),
+    "sqlite": _CLAIM.format(
+        now="strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')",
+        until="strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', %(lease)s || ' seconds')",
+        lock="",
+    ),
+}
+
+
+def claim(limit: int) -> list[Claimed]:
+    """Leases due rows and counts the attempt: a result that kills its worker ends dead like one that raises."""
+    token = uuid.uuid4()
+    values = {"limit": limit, "token": _stored(token), "lease": settings.INBOX_LEASE_SECONDS}
+    rows = [
+        Claimed(
+            row.id, row.webhook_id, bytes(row.body), row.door, row.attempts, row.received_at, row.transaction_id, token
         )
-        if rows and rows[0][6] is not None:
-            rows = rows[: max(1, limit // 4 ** rows[0][4])]
-        token = uuid.uuid4()
-        taken = InboxMessage.objects.filter(
-            id__in=[row[0] for row in rows], state__in=InboxMessage.WAITING, due_at__lte=now
-        ).update(
-            due_at=now + timedelta(seconds=settings.INBOX_LEASE_SECONDS), lease_token=token, attempts=F("attempts") + 1
-        )
-        if taken != len(rows):
-            mine = set(InboxMessage.objects.filter(lease_token=token).values_list("id", flat=True))
-            rows = [row for row in rows if row[0] in mine]
-    return [Claimed(row[0], row[1], bytes(row[2]), row[3], row[4] + 1, row[5], token) for row in rows]
+        for row in InboxMessage.objects.raw(_CLAIM_SQL[connection.vendor], values)
+    ]
+    return sorted(rows, key=lambda row: row.id)
 
 
 def settle(claimed: Claimed, state: State, reason: str = "", **fields: Any) -> None:
@@ -144,21 +171,25 @@ def settle(claimed: Claimed, state: State, reason: str = "", **fields: Any) -> N
         state=state,
         reason=reason,
         lease_token=None,
-        applied_at=database_now() if state == State.APPLIED else None,
+        applied_at=Now() if state == State.APPLIED else None,
         **fields,
     )
     if not changed:
         raise LeaseLostError(claimed.webhook_id)
 
 
-def retry_unmatched(claimed: Claimed, reason: str) -> State:
-    """Nothing to apply it to yet: looks again later, and gives up visibly after INBOX_UNMATCHED_HOURS."""
-    now = database_now()
-    if now - claimed.received_at >= timedelta(hours=settings.INBOX_UNMATCHED_HOURS):
-        settle(claimed, State.DEAD, reason)
+def retry_unmatched(claimed: Claimed, reason: str, transaction_id: UUID) -> State:
+    """Nothing to apply it to yet: looks again later, and gives up visibly after INBOX_UNMATCHED_HOURS.
+
+    The attempts start anew: waiting is no failure, and must not use up those of a result that then meets one.
+    """
+    age = (database_now() - claimed.received_at).total_seconds()
+    known = {"transaction_id": transaction_id, "attempts": 0}
+    if age >= settings.INBOX_UNMATCHED_HOURS * 3600:
+        settle(claimed, State.DEAD, reason, **known)
         return State.DEAD
-    wait = schedule_seconds(claimed.attempts, UNMATCHED_SCHEDULE_SECONDS)
-    settle(claimed, State.UNMATCHED, reason, due_at=now + timedelta(seconds=wait))
+    wait = min(max(age * UNMATCHED_GROWTH, UNMATCHED_MIN_SECONDS), UNMATCHED_MAX_SECONDS) * random.uniform(0.8, 1.2)
+    settle(claimed, State.UNMATCHED, reason, due_at=Now() + timedelta(seconds=wait), **known)
     return State.UNMATCHED
 
 
@@ -168,30 +199,49 @@ def retry_failed(claimed: Claimed, reason: str) -> State:
         settle(claimed, State.DEAD, reason)
         return State.DEAD
     wait = backoff_seconds(claimed.attempts, base=BACKOFF_BASE_SECONDS, cap=BACKOFF_CAP_SECONDS)
-    settle(claimed, State.FAILED, reason, due_at=database_now() + timedelta(seconds=wait))
+    settle(claimed, State.FAILED, reason, due_at=Now() + timedelta(seconds=wait))
     return State.FAILED
 
 
-def release(claimed: Iterable[Claimed]) -> int:
-    """Hands rows back at once, without an attempt."""
-    ids = [item.id for item in claimed]
-    tokens = {item.token for item in claimed}
-    return InboxMessage.objects.filter(id__in=ids, lease_token__in=tokens).update(
-        due_at=database_now(), lease_token=None, attempts=F("attempts") - 1
+def postpone(claimed: Claimed, reason: str) -> None:
+    """The database was busy with this row's transaction: comes back soon, as it was, without an attempt."""
+    wait = timedelta(seconds=BUSY_SECONDS * random.uniform(0.5, 1.5))
+    InboxMessage.objects.filter(id=claimed.id, lease_token=claimed.token).update(
+        due_at=Now() + wait, lease_token=None, attempts=F("attempts") - 1, reason=reason
     )
+
+
+def release(claimed: Iterable[Claimed]) -> int:
+    """Hands rows back at once, without an attempt. Rows that are settled by now are not touched."""
+    batch = list(claimed)
+    return InboxMessage.objects.filter(
+        id__in=[row.id for row in batch], lease_token__in={row.token for row in batch}
+    ).update(due_at=Now(), lease_token=None, attempts=F("attempts") - 1)
 
 
 def reapply(ids: Iterable[int]) -> int:
-    """Settled but unapplied results wait again, with fresh attempts. Applied and noop stay: pressing twice is safe."""
+    """Settled but unapplied results wait again, with fresh attempts. Applied and noop stay: pressing twice is safe.
+
+    A worker that has one of them loses its lease, and with it whatever it has not committed.
+    """
     again = [State.QUARANTINED, State.CONFLICT, State.SUPERSEDED, State.FAILED, State.UNMATCHED, State.DEAD]
-    return InboxMessage.objects.filter(id__in=list(ids), state__in=again, lease_token=None).update(
-        state=State.RECEIVED, reason="", attempts=0, due_at=database_now()
-    )
+    with transaction.atomic():
+        return _locked(ids, again).update(state=State.RECEIVED, reason="", attempts=0, due_at=Now(), lease_token=None)
 
 
 def discard(ids: Iterable[int], reason: str) -> int:
-    """Gives results up that still wait or are quarantined: dead, with the operator's reason."""
-    states = [*InboxMessage.WAITING, State.QUARANTINED]
-    return InboxMessage.objects.filter(id__in=list(ids), state__in=states, lease_token=None).update(
-        state=State.DEAD, reason=reason
-    )
+    """Gives results up that still wait or are quarantined: dead, with the operator's reason.
+
+    Under a lease too: the one that kills every worker is always leased. The worker's settlement then changes nothing.
+    """
+    with transaction.atomic():
+        return _locked(ids, [*InboxMessage.WAITING, State.QUARANTINED]).update(
+            state=State.DEAD, reason=reason, lease_token=None
+        )
+
+
+def _locked(ids: Iterable[int], states: list[State]) -> QuerySet[InboxMessage]:
+    """Those of the rows that are in one of `states`, locked in the workers' order, so that nobody deadlocks with one."""
+    rows = InboxMessage.objects.filter(id__in=list(ids), state__in=states)
+    locked = list(rows.select_for_update().order_by("transaction_id", "id").values_list("id", flat=True))
+    return InboxMessage.objects.filter(id__in=locked, state__in=states)

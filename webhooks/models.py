@@ -1,4 +1,4 @@
-"""Results as they were received, and evidence of ids that came twice with other bytes."""
+"""Results as they were received, evidence of ids that came twice with other bytes, and the keys that prove them."""
 
 from django.db import models
 from django.db.models import Q
@@ -87,3 +87,50 @@ class ReusedWebhookId(models.Model):
 
     def __str__(self) -> str:
         return f"{self.first_id} again"
+
+
+class WebhookKey(models.Model):
+    """A key of one direction, beside those from settings. Changed by `key_store` alone; the secret is sealed."""
+
+    class Direction(models.TextChoices):
+        """Who signs: the Consumer its results, the Producer what it sends to the Consumer."""
+
+        RESULT = "result"
+        CONSUMER = "consumer"
+
+    class Kind(models.TextChoices):
+        """`shared` whsec_ (v1), `signing` whsk_ of ours (v1a), `public` whpk_ of the Consumer (v1a)."""
+
+        SHARED = "shared"
+        SIGNING = "signing"
+        PUBLIC = "public"
+
+    direction = models.CharField(max_length=8, choices=Direction.choices)
+    kind = models.CharField(max_length=7, choices=Kind.choices)
+    key_id = models.CharField(max_length=64, help_text="From the key's hash; stands on inbox rows and in logs.")
+    sealed = models.BinaryField(null=True, help_text="The secret, encrypted with a key derived from SECRET_KEY.")
+    public = models.CharField(max_length=100, default="", help_text="whpk_… where there is a public half.")
+    not_before = models.DateTimeField(db_default=Now())
+    retire_at = models.DateTimeField(null=True)
+    last_used_at = models.DateTimeField(null=True, help_text="To the minute: when it is safe to drop the key.")
+    created_at = models.DateTimeField(db_default=Now())
+    note = models.CharField(max_length=255, default="")
+
+    class Meta:
+        """What has no secret is public, and the other way round; each side keeps its own private half."""
+
+        constraints = [
+            models.UniqueConstraint(fields=["direction", "key_id"], name="webhook_key_once"),
+            models.CheckConstraint(
+                condition=Q(direction="result", kind__in=["shared", "public"])
+                | Q(direction="consumer", kind__in=["shared", "signing"]),
+                name="webhook_key_kind",
+            ),
+            models.CheckConstraint(
+                condition=Q(kind="public", sealed=None) | (~Q(kind="public") & Q(sealed__isnull=False)),
+                name="webhook_key_sealed",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.direction} {self.key_id}"

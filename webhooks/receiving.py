@@ -9,9 +9,9 @@ from django.db import transaction
 
 from webhooks import inbox, nudge
 from webhooks.inbox import State
-from webhooks.keys import result_keys
+from webhooks.keys import prove_result
 from webhooks.results import ResultFormatError, read_result
-from webhooks.signing import Verified, verify
+from webhooks.signing import Verified
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Received:
 
 def check(headers: Mapping[str, str], body: bytes, now: float | None) -> Verified:
     """Proves the sender. Raises SignatureError; `now` None leaves out the age (a queue may be slow)."""
-    return verify(result_keys(), headers, body, now, settings.WEBHOOK_TOLERANCE_SECONDS)
+    return prove_result(headers, body, now, settings.WEBHOOK_TOLERANCE_SECONDS)
 
 
 def receive(verified: Verified, body: bytes, *, door: str) -> Received:

@@ -6,15 +6,21 @@ from collections import Counter
 from collections.abc import Iterable
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import DatabaseError, InterfaceError, connection, transaction
 
 from transactions import services as transactions
 from transactions.states import Verdict
 from webhooks import inbox, nudge
+from webhooks.database_trouble import Trouble, database_trouble
 from webhooks.inbox import Claimed, LeaseLostError, State
 from webhooks.results import ResultFormatError, read_result
 
 log = logging.getLogger(__name__)
+
+# Results per database transaction. More save little; each one more is locked for longer, and repeated when one fails.
+TOGETHER = 20
+# Longer, and a transaction that somebody holds costs the others' time; shorter, and a busy API request looks like that.
+LOCK_WAIT_MILLISECONDS = 250
 
 _SETTLED = {
     Verdict.APPLY: State.APPLIED,
@@ -24,17 +30,25 @@ _SETTLED = {
 }
 
 
-def apply_one(claimed: Claimed) -> State:
-    """Applies a claimed result: transaction, history and inbox row change together or not at all."""
+def apply_one(claimed: Claimed, *, savepoint: bool = True) -> State:
+    """Applies a claimed result: transaction, history and inbox row change together or not at all.
+
+    Raises LeaseLostError, and whatever applying raises. `savepoint` False leaves the rollback to the caller's block.
+    """
+    if claimed.attempts > settings.INBOX_MAX_ATTEMPTS:
+        # It never came to raise anything: its workers died, each with the lease in its hands.
+        inbox.settle(claimed, State.DEAD, f"Every worker that took it ended ({claimed.attempts - 1} times).")
+        return State.DEAD
     try:
         result = read_result(claimed.body, webhook_id=claimed.webhook_id, door=claimed.door)
     except ResultFormatError as error:
         inbox.settle(claimed, State.QUARANTINED, str(error))
         return State.QUARANTINED
-    with transaction.atomic():
+    with transaction.atomic(savepoint=savepoint):
         verdict = transactions.apply_result(result)
         if verdict is Verdict.UNMATCHED:
-            return inbox.retry_unmatched(claimed, "The transaction is unknown, or has not reached that version.")
+            reason = "The transaction is unknown, or has not reached that version."
+            return inbox.retry_unmatched(claimed, reason, result.transaction_id)
         state = _SETTLED[verdict]
         inbox.settle(claimed, state, _reason(verdict), transaction_id=result.transaction_id, type=result.type)
     return state
@@ -49,32 +63,85 @@ def _reason(verdict: Verdict) -> str:
 
 
 def apply_due(*, budget_seconds: float, limit: int | None = None) -> Counter[str]:
-    """Applies what is due until nothing is, or the budget is spent; returns how many ended in which state."""
+    """Applies what is due until nothing is, or the budget is spent; returns how many ended in which state.
+
+    Raises the database's error when that is away; what was claimed and not applied is handed back.
+    """
     counts: Counter[str] = Counter()
     until = time.monotonic() + budget_seconds
     while time.monotonic() < until:
         batch = inbox.claim(limit or settings.INBOX_BATCH_SIZE)
         if not batch:
             break
-        for position, claimed in enumerate(batch):
-            if time.monotonic() > until:
-                inbox.release(batch[position:])
-                break
-            counts[_apply_safely(claimed)] += 1
+        # Half the lease: what a slow database keeps us from is handed back before somebody else may take it.
+        stop = min(until, time.monotonic() + settings.INBOX_LEASE_SECONDS / 2)
+        counts += _apply_batch(batch, stop)
     return counts
+
+
+def _apply_batch(batch: list[Claimed], stop: float) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    # One order of locks for all workers and the operators' verbs; results of one transaction keep theirs.
+    waiting = sorted(batch, key=lambda row: (row.transaction_id is None, str(row.transaction_id), row.id))
+    try:
+        while waiting and time.monotonic() <= stop:
+            counts.update(_apply_together(waiting[:TOGETHER]))
+            del waiting[:TOGETHER]
+    finally:
+        if waiting:
+            _hand_back(waiting)
+    return counts
+
+
+def _apply_together(claimed: list[Claimed]) -> list[str]:
+    """Several in one database transaction, for one commit; when anything is wrong with any of them, each in its own."""
+    if len(claimed) > 1:
+        try:
+            with transaction.atomic():
+                _wait_briefly_for_locks()
+                return [apply_one(row, savepoint=False).value for row in claimed]
+        except Exception as error:
+            log.info("results one by one", extra={"reason": type(error).__name__, "count": len(claimed)})
+    return [_apply_safely(row) for row in claimed]
 
 
 def _apply_safely(claimed: Claimed) -> str:
     try:
-        return apply_one(claimed).value
+        try:
+            with transaction.atomic():
+                _wait_briefly_for_locks()
+                return apply_one(claimed, savepoint=False).value
+        except LeaseLostError:
+            raise
+        except Exception as error:
+            trouble = database_trouble(error)
+            if trouble is Trouble.AWAY:
+                raise
+            reason = f"{type(error).__name__}: {str(error)[:500]}"
+            if trouble is Trouble.BUSY:
+                inbox.postpone(claimed, reason)
+                return "busy"
+            log.exception("result not applied", extra={"webhook_id": claimed.webhook_id})
+            return inbox.retry_failed(claimed, reason).value
     except LeaseLostError:
         return "lost"
-    except (OperationalError, InterfaceError):
-        # The database is away or busy: nobody's attempt; the lease brings the row back.
-        raise
-    except Exception as error:
-        log.exception("result not applied", extra={"webhook_id": claimed.webhook_id})
-        return inbox.retry_failed(claimed, f"{type(error).__name__}: {str(error)[:500]}").value
+
+
+def _wait_briefly_for_locks() -> None:
+    """Somebody who holds one transaction for long must not hold up the results of all others."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_WAIT_MILLISECONDS}ms'")
+
+
+def _hand_back(waiting: list[Claimed]) -> None:
+    """Without waiting for the lease to end; with the database away that is what is left."""
+    try:
+        if not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()
+        inbox.release(waiting)
+    except (DatabaseError, InterfaceError) as error:
+        log.warning("results wait for their lease", extra={"count": len(waiting), "reason": type(error).__name__})
 
 
 def reapply(ids: Iterable[int]) -> int:

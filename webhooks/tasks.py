@@ -1,12 +1,15 @@
 """The queue door, and the task that applies results."""
 
 import logging
+import time
 from typing import Any
 
 from celery import shared_task
 from celery.exceptions import Ignore, Reject
+from django.db import connection
 
 from webhooks import receiving, services
+from webhooks.database_trouble import Trouble, database_trouble
 from webhooks.inbox import WebhookIdReusedError
 from webhooks.signing import SignatureError
 
@@ -14,6 +17,9 @@ log = logging.getLogger(__name__)
 
 # One run of the apply task; the next nudge or sweep goes on (seconds). Must stay below Celery's soft time limit.
 BUDGET_SECONDS = 20.0
+# How long one delivery of a result waits for the database (seconds, each pause), below Celery's soft time limit. The
+# message then goes back to the queue, which lets it return 20 times: ten minutes, after which it is a dead letter.
+DATABASE_PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 
 
 @shared_task(name="webhooks.apply_results")
@@ -32,11 +38,25 @@ def receive_result(headers: Any = None, body: Any = None) -> None:
     What is not signed well goes to the dead-letter queue, where somebody can look at it; it leaves no row.
     """
     raw = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else b""
-    try:
-        verified = receiving.check(headers, raw, now=None)
-        receiving.receive(verified, raw, door="queue")
-    except SignatureError as error:
-        log.warning("result refused", extra={"reason": error.reason.value, "door": "queue"})
-        raise Reject(error.reason.value, requeue=False) from None
-    except WebhookIdReusedError as error:
-        log.error("webhook-id reused", extra={"webhook_id": str(error), "door": "queue"})
+    for pause in (*DATABASE_PAUSES_SECONDS, None):
+        try:
+            verified = receiving.check(headers, raw, now=None)
+            receiving.receive(verified, raw, door="queue")
+        except SignatureError as error:
+            log.warning("result refused", extra={"reason": error.reason.value, "door": "queue"})
+            raise Reject(error.reason.value, requeue=False) from None
+        except WebhookIdReusedError as error:
+            log.error("webhook-id reused", extra={"webhook_id": str(error), "door": "queue"})
+        except Exception as error:
+            if database_trouble(error) is Trouble.NONE:
+                # A defect of ours. Celery acknowledges the message of a task that failed, which would lose the result.
+                log.exception("result not recorded", extra={"door": "queue"})
+                raise Reject(type(error).__name__, requeue=False) from None
+            if pause is None:
+                raise Reject("database away", requeue=True) from None
+            log.warning("result waits for the database", extra={"reason": type(error).__name__, "door": "queue"})
+            if not connection.in_atomic_block:
+                connection.close_if_unusable_or_obsolete()
+            time.sleep(pause)
+            continue
+        return

@@ -88,7 +88,10 @@ def _verify(request: HttpRequest, body: bytes) -> Verified:
 
 
 def _answer(status: int, body: dict[str, object], request: HttpRequest) -> HttpResponse:
-    return HttpResponse(dumps(body).encode(), status=status, content_type="application/json")
+    content = dumps(body).encode()
+    # Without a length the server sends chunks.
+    headers = {"Content-Length": str(len(content)), "Cache-Control": "no-store"}
+    return HttpResponse(content, status=status, headers=headers, content_type="application/json")
 
 
 def _problem(error: Exception, request: HttpRequest) -> HttpResponse:

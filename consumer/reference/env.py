@@ -34,8 +34,6 @@ SQLITE_OPTIONS = {
 
 env = environ.FileAwareEnv()
 
-FILESYSTEM_TRANSPORT = "reference.filesystem:Transport"
-
 
 def words(name: str, default: str = "") -> list[str]:
     """A list setting: items separated by white space or commas."""

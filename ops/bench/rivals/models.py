@@ -34,3 +34,11 @@ class Outbox(models.Model):  # noqa: DJ008
 
     class Meta:
         indexes = [models.Index(fields=["created_at"], condition=Q(published_at=None), name="waiting")]
+
+
+class Delivery(models.Model):  # noqa: DJ008
+    """One received webhook, as barely as can be: an id that is unique, and its bytes."""
+
+    webhook_id = models.CharField(max_length=255, unique=True)
+    body = models.BinaryField()
+    received_at = models.DateTimeField(auto_now_add=True)

@@ -4,4 +4,8 @@ from django.urls import path
 
 from rivals import views
 
-urlpatterns = [path("by-hand", views.ByHand.as_view()), path("floor", views.floor)]
+urlpatterns = [
+    path("by-hand", views.ByHand.as_view()),
+    path("floor", views.floor),
+    path("delivery", views.delivery),
+]

@@ -62,3 +62,16 @@ def floor(request):
     response = JsonResponse({"id": txn_id, **body, "status": "pending"}, status=201)
     response["Content-Length"] = str(len(response.content))
     return response
+
+
+@csrf_exempt
+def delivery(request):
+    """A webhook receiver that proves nothing, checks nothing and knows no repeats: one row, inserted in autocommit."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO rivals_delivery (webhook_id, body, received_at) VALUES (%s, %s, now())",
+            [request.headers["webhook-id"], request.body],
+        )
+    response = JsonResponse({"status": "accepted"}, status=202)
+    response["Content-Length"] = str(len(response.content))
+    return response
