@@ -57,6 +57,7 @@ def configuration() -> dict[str, object]:
         "task_default_routing_key": TASK_QUEUE,
         "task_default_queue_type": "quorum" if on_amqp else "classic",
         "worker_detect_quorum_queues": True,
+        "worker_consumer": "producer.strict_consumer:StrictConsumer",
         "task_routes": {"results.receive": {"queue": RESULT_QUEUE}},
         # Task results are for operators; business truth is in our own tables.
         "result_backend": "django-db",
