@@ -16,7 +16,7 @@ UV ?= $(firstword $(wildcard $(BIN)/uv) uv)
 
 BENCHES ?= relay api webhooks
 
-.PHONY: help demo bench test lint format types lock compose-check procfile clean
+.PHONY: help demo bench fuzz test lint format types lock compose-check procfile clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -29,6 +29,15 @@ bench: $(DEVELOPMENT) ## The benchmarks, side by side, as a table and as JSON li
 
 test: $(DEVELOPMENT) ## Every check and every test; with CI=true nothing may be skipped
 	@exec .ci/test
+
+FUZZ := var/fuzz-venv
+$(FUZZ)/stamp: requirements.txt ops/fuzz/requirements.txt
+	@$(PYTHON) -m venv $(FUZZ) && $(FUZZ)/bin/pip install -q -r requirements.txt && $(FUZZ)/bin/pip install -q -r ops/fuzz/requirements.txt && touch $@
+
+fuzz: $(FUZZ)/stamp ## Fuzz both doors for results with atheris [MINUTES=10]
+	@mkdir -p var/fuzz-corpus
+	@exec nice $(FUZZ)/bin/python ops/fuzz/fuzz_webhook.py -max_total_time=$$(( $(or $(MINUTES),10) * 60 )) \
+	  -max_len=2048 -len_control=0 -rss_limit_mb=4096 -artifact_prefix=var/ var/fuzz-corpus
 
 lint: $(DEVELOPMENT) ## Format check, ruff, import contracts
 	@$(BIN)/ruff format --check .

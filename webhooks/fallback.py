@@ -15,7 +15,7 @@ from uuid import UUID
 from django.conf import settings
 
 from outbox.publisher import Outcome, PublishError, Refusal, StoredEvent
-from webhooks.keys import consumer_keys
+from webhooks.keys import can_sign, consumer_keys
 from webhooks.pinned_http import Answer, PinnedConnection, resolve
 from webhooks.signing import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, Key, sign
 from webhooks.ssrf import ParsedTarget, UnsafeUrlError, check_url
@@ -47,7 +47,7 @@ class WebhookPublisher:
 
     def available(self) -> bool:
         """Whether there is somewhere to send to and something to sign with."""
-        return bool(settings.CONSUMER_WEBHOOK_URL and settings.CONSUMER_WEBHOOK_SECRETS)
+        return bool(settings.CONSUMER_WEBHOOK_URL) and can_sign()
 
     def publish(
         self, events: Sequence[StoredEvent], routes: Mapping[str, Mapping[str, str]], deadline: float

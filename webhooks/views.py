@@ -2,6 +2,8 @@
 
 import logging
 import time
+from functools import cache
+from urllib.parse import quote
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -46,8 +48,13 @@ def receive_result(request: HttpRequest) -> HttpResponse:
         return _answer(200, {"status": received.status}, request)
     if received.status == "quarantined":
         return _answer(202, {"status": "quarantined", "problem": {"detail": received.problem}}, request)
-    receipt = request.build_absolute_uri(reverse("receipt", args=[received.webhook_id]))
-    return _answer(202, {"status": "accepted", "receipt": receipt}, request)
+    return _answer(202, {"status": "accepted", "receipt": _receipts() + quote(received.webhook_id, safe="")}, request)
+
+
+@cache
+def _receipts() -> str:
+    """PUBLIC_URL and not the Host header: a proxy may have changed that."""
+    return f"{settings.PUBLIC_URL}{reverse('results')}/"
 
 
 @csrf_exempt
