@@ -1,7 +1,6 @@
 """create, update, cancel, apply_result: each writes row, history and event in one database transaction."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -10,30 +9,17 @@ from django.conf import settings
 from django.db import transaction
 
 from outbox import services as outbox
-from transactions import events, writing
+from transactions import applying, events, writing
 from transactions.drafts import Draft
 from transactions.idempotency import Answer, Claim
 from transactions.models import HistoryEntry, Transaction
 from transactions.parsing import canonical
 from transactions.problems import ProblemError
 from transactions.serializers import represent
-from transactions.states import RESULT_STATUS, TERMINAL, Status, Verdict, judge_result
+from transactions.states import TERMINAL, Status, Verdict, judge_result
 
-# A result may name more than we keep; longer texts are cut before they reach a column (characters).
-MAX_STATE = 12
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """A verified, well-formed result (contract section 4)."""
-
-    webhook_id: str
-    type: str
-    transaction_id: UUID
-    transaction_version: int
-    processed_data: dict[str, Any] | None
-    error: dict[str, Any] | None
-    door: str
+# Part of this door: what webhooks hands to apply_result.
+Result = applying.Result
 
 
 def create(claim: Claim, answer: Answer, drafts: Sequence[Draft], traceparent: str | None = None) -> bool:
@@ -101,43 +87,19 @@ def apply_result(result: Result) -> Verdict:
 
     Leaves `version` alone; changes status, updated_at, for an outcome processed_at. No history for an unmatched one.
     """
-    txn = Transaction.objects.select_for_update().filter(id=result.transaction_id).first()
+    found = applying.lock(result.transaction_id)
     verdict = judge_result(
-        current_status=txn.status if txn else None,
-        current_version=txn.version if txn else None,
+        current_status=found.status if found else None,
+        current_version=found.version if found else None,
         result_type=result.type,
         result_version=result.transaction_version,
-        transaction_known=txn is not None,
+        transaction_known=found is not None,
     )
-    if txn is None or verdict is Verdict.UNMATCHED:
+    if found is None or verdict is Verdict.UNMATCHED:
         return verdict
-    if verdict is Verdict.APPLY:
-        _take_result(txn, result)
-    HistoryEntry.objects.create(
-        transaction=txn,
-        kind=HistoryEntry.Kind.RESULT,
-        at=_now_after(txn) if verdict is not Verdict.APPLY else txn.updated_at,
-        webhook_id=result.webhook_id,
-        type=result.type,
-        state=("applied" if verdict is Verdict.APPLY else verdict.value)[:MAX_STATE],
-        door=result.door,
-    )
+    now = max(datetime.now(UTC), found.updated_at + timedelta(microseconds=1))
+    applying.write(result, found, now, verdict)
     return verdict
-
-
-def _take_result(txn: Transaction, result: Result) -> None:
-    txn.status = RESULT_STATUS[result.type].value
-    txn.updated_at = _now_after(txn)
-    fields = ["status", "updated_at"]
-    if result.processed_data is not None:
-        txn.processed_data = result.processed_data
-        fields.append("processed_data")
-    if txn.status in TERMINAL:
-        txn.processed_at, txn.overdue, txn.check_at = txn.updated_at, False, None
-        txn.error = result.error if txn.status == Status.FAILED.value else None
-        fields += ["processed_at", "overdue", "check_at", "error"]
-    txn.save(update_fields=fields)
-    HistoryEntry.of_change(txn, "consumer").save(force_insert=True)
 
 
 def history(txn: Transaction) -> list[dict[str, Any]]:

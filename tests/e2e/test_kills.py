@@ -39,7 +39,7 @@ def test_the_relay_killed_after_its_claim_loses_nothing(stack):
 @pytest.mark.parametrize(
     ("point", "when", "skip"),
     [
-        ("webhooks.services:apply_one", "after", 5),  # one result applied and committed, the task not acknowledged
+        ("webhooks.services:_apply_together", "after", 0),  # results applied and committed, the task not acknowledged
         ("webhooks.services:apply_one", "before", 5),  # claimed, not applied
         ("webhooks.inbox:settle", "after", 5),  # applied and settled, not committed
     ],
