@@ -154,8 +154,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=3.0, help="length of a round")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="rounds of one second; for a first look")
     parser.add_argument("--connections", type=int, nargs="+", default=[8, 32])
     chosen = parser.parse_args()
+    if chosen.quick:
+        chosen.seconds = 1.0
     with private_database() as database, tempfile.TemporaryDirectory() as state, contextlib.ExitStack() as stack:
         systems = [System(name, database, state) for name in PORTS]
         makers = prepare(systems)

@@ -233,10 +233,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=3.0, help="length of a receiver's round")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="rounds of one second; for a first look")
     parser.add_argument("--count", type=int, default=3000, help="results in a worker's round")
     parser.add_argument("--only", choices=["receiver", "worker"])
     parser.add_argument("--profile", action="store_true", help="where the worker's time goes")
     chosen = parser.parse_args()
+    if chosen.quick:
+        chosen.seconds = 1.0
     with private_database() as database, tempfile.TemporaryDirectory() as state:
         System("ours", database, state).manage("migrate", "--verbosity=0")
         print(f"{'':<28}{'ours':>20}{'other':>20}  (medians [spread]; load {os.getloadavg()[0]:.1f})", flush=True)
