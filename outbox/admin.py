@@ -1,40 +1,22 @@
 """Read-only ledger of events with two verbs: requeue and discard."""
 
-from typing import Any
-
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from outbox import services
+from outbox.ledger import LedgerAdmin
 from outbox.models import ChannelState, OutboxMessage
 
 
-class ReadOnlyAdmin(admin.ModelAdmin[Any]):
-    """A ledger: nobody adds, edits or deletes rows by hand."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Never."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never; the verbs check their own permission."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never."""
-        return False
-
-
 @admin.register(OutboxMessage)
-class OutboxMessageAdmin(ReadOnlyAdmin):
+class OutboxMessageAdmin(LedgerAdmin):
     """What waits, what went out by which channel, what is dead and why."""
 
     list_display = ("id", "type", "key", "sequence", "state", "channel", "attempts", "due_at", "published_at", "error")
     list_filter = ("state", "channel", "type")
     search_fields = ("=id", "=key")
     ordering = ("-id",)
-    show_full_result_count = False
     actions = ("requeue", "discard")
 
     @admin.action(description="Requeue: send again, same id", permissions=["requeue"])
@@ -64,7 +46,7 @@ class OutboxMessageAdmin(ReadOnlyAdmin):
 
 
 @admin.register(ChannelState)
-class ChannelStateAdmin(ReadOnlyAdmin):
+class ChannelStateAdmin(LedgerAdmin):
     """Since when a channel fails, and why."""
 
     list_display = ("name", "failing_since", "retry_at", "failures", "disabled", "reason", "changed_at")

@@ -7,26 +7,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
+from outbox.ledger import LedgerAdmin
 from transactions import clients
 from transactions.models import ApiClient, ApiKey, HistoryEntry, IdempotencyKey, Transaction
-
-
-class LedgerAdmin(admin.ModelAdmin[Any]):
-    """A ledger: nobody adds, edits or deletes rows by hand."""
-
-    show_full_result_count = False
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never."""
-        return False
 
 
 class HistoryInline(admin.TabularInline[HistoryEntry, Transaction]):

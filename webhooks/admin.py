@@ -1,36 +1,18 @@
 """Read-only ledgers: results with reapply and discard, keys with rotate and retire."""
 
 from datetime import timedelta
-from typing import Any
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
+from outbox.ledger import LedgerAdmin
 from webhooks import key_store, keys, services
 from webhooks.models import InboxMessage, ReusedWebhookId, WebhookKey
 
 # How long the old keys stay active after a rotation from the admin; `manage.py webhook_keys` takes any other.
 OVERLAP = timedelta(hours=24)
-
-
-class LedgerAdmin(admin.ModelAdmin[Any]):
-    """A ledger: nobody adds, edits or deletes rows by hand."""
-
-    show_full_result_count = False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Never."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never; the verbs check their own permission."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never."""
-        return False
 
 
 @admin.register(InboxMessage)
