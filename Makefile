@@ -49,7 +49,7 @@ format: $(DEVELOPMENT) ## Format the code and fix what ruff can fix
 	@$(BIN)/ruff format .
 
 types: $(DEVELOPMENT) ## mypy
-	@$(BIN)/mypy
+	@env -u DATABASE_URL -u BROKER_URL $(BIN)/mypy
 
 lock: ## Compile requirements*.in to requirements*.txt with hashes (needs uv)
 	@command -v $(UV) > /dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/ (or: make lock UV=/path/to/uv)" >&2; exit 1; }
