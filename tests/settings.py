@@ -39,3 +39,7 @@ else:
 os.environ["BROKER_URL"] = BROKER_URL if HAS_RABBITMQ else "filesystem:///tmp/producer-tests-broker"
 
 from producer.settings import *  # noqa: E402, F403 - after the environment is set
+
+if not ON_SQLITE:
+    # A database per run: another run on this machine, or a connection left over from one, must not stop this one.
+    DATABASES["default"]["TEST"] = {"NAME": f"test_{DATABASES['default']['NAME']}_{os.getpid()}"}  # noqa: F405
