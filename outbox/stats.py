@@ -10,6 +10,11 @@ from outbox.clock import database_now
 from outbox.ids import time_of
 from outbox.models import ChannelState, OutboxMessage
 
+# Bounded counts stop here: "more than a thousand" is all that a person needs, and costs the same with a million.
+AT_MOST = 1000
+# The oldest event is sought among so many that are due first: attempts move due times, and few events have attempts.
+OLDEST_AMONG = 100
+
 
 @dataclass(frozen=True, slots=True)
 class OutboxStats:
@@ -19,6 +24,15 @@ class OutboxStats:
     oldest_age_seconds: float
     dead: int
     published_last_minute: int
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What a page may ask every few seconds: counts are exact up to AT_MOST ("1000+" above it)."""
+
+    waiting: str
+    oldest_age_seconds: float
+    dead: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +59,22 @@ def outbox_stats() -> OutboxStats:
         dead=OutboxMessage.objects.filter(state="dead").count(),
         published_last_minute=recent.count(),
     )
+
+
+def backlog() -> Backlog:
+    """The figures of `outbox_stats` at a bounded price, whatever waits."""
+    pending = OutboxMessage.objects.filter(state="pending")
+    first = list(pending.order_by("due_at", "id").values_list("id", flat=True)[:OLDEST_AMONG])
+    return Backlog(
+        waiting=shown(pending.order_by()[: AT_MOST + 1].count()),
+        oldest_age_seconds=_age(str(min(first)), database_now()) if first else 0.0,
+        dead=shown(OutboxMessage.objects.filter(state="dead", discarded=False).order_by()[: AT_MOST + 1].count()),
+    )
+
+
+def shown(count: int) -> str:
+    """A bounded count as people read it."""
+    return f"{AT_MOST}+" if count > AT_MOST else str(count)
 
 
 def channel_stats() -> list[ChannelStats]:

@@ -93,6 +93,8 @@ class Transaction(models.Model):
             models.Index(
                 fields=["check_at"], condition=Q(status__in=["pending", "processing"]), name="txn_awaiting_result"
             ),
+            # Holds nothing while all goes well, so that the dashboard can always count it.
+            models.Index(fields=["id"], condition=Q(overdue=True), name="txn_overdue"),
         ]
         constraints = [
             models.UniqueConstraint(

@@ -256,18 +256,22 @@ def reapply(ids: Iterable[int]) -> int:
     """
     again = [State.QUARANTINED, State.CONFLICT, State.SUPERSEDED, State.FAILED, State.UNMATCHED, State.DEAD]
     with transaction.atomic():
-        return _locked(ids, again).update(state=State.RECEIVED, reason="", attempts=0, due_at=Now(), lease_token=None)
+        return _locked(ids, again).update(
+            state=State.RECEIVED, reason="", attempts=0, due_at=Now(), lease_token=None, discarded=False
+        )
 
 
 def discard(ids: Iterable[int], reason: str) -> int:
-    """Gives results up that still wait or are quarantined: dead, with the operator's reason.
+    """Gives results up that were not applied: dead, with the operator's reason.
 
     Under a lease too: the one that kills every worker is always leased. The worker's settlement then changes nothing.
+    Those that are dead already, and conflicts, keep state and reason; they only stop asking for somebody.
     """
     with transaction.atomic():
-        return _locked(ids, [*InboxMessage.WAITING, State.QUARANTINED]).update(
-            state=State.DEAD, reason=reason, lease_token=None
+        changed = _locked(ids, [*InboxMessage.WAITING, State.QUARANTINED]).update(
+            state=State.DEAD, reason=reason, lease_token=None, discarded=True
         )
+        return changed + _locked(ids, [State.DEAD, State.CONFLICT]).filter(discarded=False).update(discarded=True)
 
 
 def _locked(ids: Iterable[int], states: list[State]) -> QuerySet[InboxMessage]:

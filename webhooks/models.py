@@ -46,6 +46,9 @@ class InboxMessage(models.Model):
     deliveries = models.PositiveIntegerField(default=1)
     state = models.CharField(max_length=12, choices=State.choices)
     reason = models.TextField(default="")
+    discarded = models.BooleanField(
+        default=False, db_default=False, help_text="Given up by an operator's word; asks nobody for anything."
+    )
     transaction_id = models.UUIDField(null=True)
     type = models.CharField(max_length=100, default="")
     attempts = models.PositiveIntegerField(default=0)
@@ -62,6 +65,12 @@ class InboxMessage(models.Model):
             ),
             models.Index(fields=["transaction_id"], name="inbox_transaction"),
             models.Index(fields=["state", "-id"], name="inbox_state"),
+            # Small while all goes well, so that the dashboard can always count it.
+            models.Index(
+                fields=["id"],
+                condition=Q(state__in=["dead", "quarantined", "conflict"], discarded=False),
+                name="inbox_stuck",
+            ),
         ]
         constraints = [
             models.CheckConstraint(condition=Q(state__in=INBOX_STATES), name="inbox_state_known"),

@@ -6,6 +6,7 @@ from datetime import timedelta
 from django.db.models import Count, Min
 
 from outbox.clock import database_now
+from outbox.stats import AT_MOST, OLDEST_AMONG, shown
 from webhooks.models import InboxMessage
 
 
@@ -19,6 +20,27 @@ class InboxStats:
     quarantined: int
     dead: int
     conflict: int
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What a page may ask every few seconds: counts are exact up to AT_MOST ("1000+" above it)."""
+
+    waiting: str
+    oldest_age_seconds: float
+    stuck: str
+
+
+def backlog() -> Backlog:
+    """Waiting, and what needs somebody (dead, quarantined, conflicting), at a bounded price."""
+    waiting = InboxMessage.objects.filter(state__in=["received", "failed"])
+    first = list(waiting.order_by("due_at", "id").values_list("received_at", flat=True)[:OLDEST_AMONG])
+    stuck = InboxMessage.objects.filter(state__in=["dead", "quarantined", "conflict"], discarded=False)
+    return Backlog(
+        waiting=shown(waiting.order_by()[: AT_MOST + 1].count()),
+        oldest_age_seconds=max(0.0, (database_now() - min(first)).total_seconds()) if first else 0.0,
+        stuck=shown(stuck.order_by()[: AT_MOST + 1].count()),
+    )
 
 
 def inbox_stats() -> InboxStats:
