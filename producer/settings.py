@@ -5,6 +5,7 @@ from pathlib import Path
 
 import django_stubs_ext
 
+from producer import admin_theme
 from producer import env as environment
 from producer.env import ROOT, env
 from producer.logs import log_configuration
@@ -29,7 +30,10 @@ DATABASES = {"default": environment.database(DATABASE_URL)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    # Before the admin, whose templates it replaces.
+    "unfold.apps.BasicAppConfig",
+    "unfold.contrib.filters",
+    "producer.admin_config.OperatorsAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -91,6 +95,10 @@ TIME_ZONE = "UTC"
 STATIC_URL = "/static/"
 STATIC_ROOT = env.str("STATIC_ROOT", default=str(ROOT / "var" / "static"))
 WHITENOISE_USE_FINDERS = True
+
+UNFOLD = admin_theme.UNFOLD
+# The theme's log-in page forgets where it came from when nobody was sent there.
+LOGIN_REDIRECT_URL = "admin:index"
 
 # --- Security headers ------------------------------------------------------------------------------------------------
 HTTPS_ONLY = env.bool("HTTPS_ONLY", default=not DEBUG and PUBLIC_URL.startswith("https://"))

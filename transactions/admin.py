@@ -6,13 +6,14 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from unfold.admin import ModelAdmin, TabularInline
 
 from outbox.ledger import LedgerAdmin
 from transactions import clients
 from transactions.models import ApiClient, ApiKey, HistoryEntry, IdempotencyKey, Transaction
 
 
-class HistoryInline(admin.TabularInline[HistoryEntry, Transaction]):
+class HistoryInline(TabularInline):
     """What happened, on the transaction's own page."""
 
     model = HistoryEntry
@@ -40,8 +41,17 @@ class TransactionAdmin(LedgerAdmin):
     inlines = (HistoryInline,)
 
 
+@admin.register(HistoryEntry)
+class HistoryEntryAdmin(LedgerAdmin):
+    """Every change and every result, newest first."""
+
+    list_display = ("at", "transaction_id", "kind", "status", "by", "type", "state", "door", "webhook_id")
+    list_filter = ("kind",)
+    ordering = ("-id",)
+
+
 @admin.register(ApiClient)
-class ApiClientAdmin(admin.ModelAdmin[ApiClient]):
+class ApiClientAdmin(ModelAdmin):
     """Clients; their keys are shown once, when they are made."""
 
     list_display = ("name", "active", "created_at")

@@ -1,5 +1,7 @@
 """The admin: every page opens, ledgers are read-only, verbs work, are audited, and want their permission."""
 
+import re
+
 import pytest
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
@@ -42,9 +44,20 @@ def test_every_page_of_ours_opens(admin_client, rows):
             assert admin_client.get(reverse(f"{name}_change", args=[row.pk])).status_code == 200, name
 
 
-def test_the_pages_of_beat_and_results_open(admin_client):
-    for name in ("django_celery_beat_periodictask", "django_celery_results_taskresult"):
-        assert admin_client.get(reverse(f"admin:{name}_changelist")).status_code == 200
+def test_the_pages_of_other_packages_open_in_our_theme(admin_client):
+    for model in admin.site._registry:
+        page = admin_client.get(reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist"))
+        assert page.status_code == 200 and b"unfold/css/styles.css" in page.content, model
+
+
+def test_no_script_of_the_admin_stands_in_a_page_or_comes_from_elsewhere(admin_client, client):
+    for page in (admin_client.get("/admin/"), client.get("/admin/login/")):
+        policy = dict(part.strip().split(" ", 1) for part in page["Content-Security-Policy"].split(";"))
+        assert policy["default-src"] == "'none'" and policy["script-src"] == "'self' 'unsafe-eval'"
+        assert policy["frame-ancestors"] == policy["base-uri"] == "'none'"
+        assert not re.search(rb"<script(?![^>]*src=)(?![^>]*application/json)", page.content)
+        assert not re.search(rb"(src|href)=[\"'](https?:)?//", page.content)
+    assert "unsafe-eval" not in client.get("/").headers.get("Content-Security-Policy", "")
 
 
 def test_a_ledger_cannot_be_edited(admin_client, rows):
