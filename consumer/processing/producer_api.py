@@ -1,12 +1,13 @@
-"""Calls the Producer's HTTP API for the web page; the API key stays on the server."""
+"""Calls the Producer's HTTP API for the web pages; the API key stays on the server."""
 
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import requests
 from django.conf import settings
 
-# Seconds to connect, to read. The page is polled: a slow Producer must not tie up our few server threads.
+# Seconds to connect, to read. The pages poll: a slow Producer must not tie up our few server threads.
 TIMEOUT_SECONDS = (2.0, 5.0)
 
 
@@ -21,14 +22,22 @@ class Reply:
 
 
 def submit(transaction: dict[str, Any], idempotency_key: str) -> Reply:
-    return _call("POST", json=transaction, headers={"Idempotency-Key": idempotency_key})
+    return _call("POST", "", json=transaction, headers={"Idempotency-Key": idempotency_key})
 
 
 def latest(limit: int) -> Reply:
-    return _call("GET", params={"limit": limit})
+    return _call("GET", "", params={"limit": limit})
 
 
-def _call(method: str, **options: Any) -> Reply:
+def one(transaction_id: UUID) -> Reply:
+    return _call("GET", f"/{transaction_id}")
+
+
+def history(transaction_id: UUID) -> Reply:
+    return _call("GET", f"/{transaction_id}/events")
+
+
+def _call(method: str, path: str, **options: Any) -> Reply:
     headers = {
         "Authorization": f"Bearer {settings.PRODUCER_API_KEY}",
         "Accept": "application/json",
@@ -39,7 +48,7 @@ def _call(method: str, **options: Any) -> Reply:
         try:
             response = session.request(
                 method,
-                f"{settings.PRODUCER_URL}/api/v1/transactions",
+                f"{settings.PRODUCER_URL}/api/v1/transactions{path}",
                 headers=headers,
                 timeout=TIMEOUT_SECONDS,
                 allow_redirects=False,

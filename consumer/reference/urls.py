@@ -8,6 +8,8 @@ from processing import fallback, health, pages
 urlpatterns = [
     path("", pages.page, name="page"),
     path("api/transactions", pages.transactions, name="transactions"),
+    path("transactions/<uuid:transaction_id>", pages.transaction_page, name="transaction-page"),
+    path("api/transactions/<uuid:transaction_id>", pages.transaction, name="transaction"),
     path("webhooks/events", fallback.receive, name="fallback"),
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),

@@ -1,4 +1,4 @@
-"""The web page and its own endpoint in front of the Producer's API."""
+"""The web pages and their own endpoints in front of the Producer's API."""
 
 import json
 from typing import Any
@@ -6,7 +6,13 @@ from typing import Any
 import pytest
 import requests
 import responses
+from django.db import DatabaseError
 from django.test import Client
+
+from processing import handler, pages
+from processing.events import parse
+from processing.models import Event
+from tests.conftest import make_event
 
 API = "http://producer.test/api/v1/transactions"
 FORM = {"account_number": "1", "amount": "1.00", "currency": "EUR", "direction": "debit", "description": ""}
@@ -16,8 +22,12 @@ def submit(form: Any, client: Client | None = None) -> Any:
     return (client or Client()).post("/api/transactions", json.dumps(form), content_type="application/json")
 
 
-def test_the_page_asks_nobody_else_for_anything() -> None:
-    answer = Client().get("/")
+ONE = "0199aa00-0000-7000-8000-000000000001"
+
+
+@pytest.mark.parametrize("path", ["/", f"/transactions/{ONE}"])
+def test_the_pages_ask_nobody_else_for_anything(path: str) -> None:
+    answer = Client().get(path)
     html = answer.content.decode()
     assert answer.status_code == 200
     assert "default-src 'none'" in answer["Content-Security-Policy"]
@@ -25,7 +35,7 @@ def test_the_page_asks_nobody_else_for_anything() -> None:
     assert "key-for-tests" not in html
 
 
-@pytest.mark.parametrize("name", ["page.css", "page.js", "icon.svg"])
+@pytest.mark.parametrize("name", ["page.css", "live.js", "page.js", "transaction.js", "icon.svg"])
 def test_its_files_are_served_by_us(name: str) -> None:
     assert Client().get(f"/static/processing/{name}").status_code == 200
 
@@ -92,6 +102,66 @@ def test_a_producer_that_does_not_answer_is_said_with_its_address(producer: Any,
     answer = Client().get("/api/transactions")
     assert answer.status_code == 502
     assert "http://producer.test" in answer.json()["detail"]
+
+
+def see_one(producer: Any, entries: Any = (), status: int = 200) -> Any:
+    producer.add(responses.GET, f"{API}/{ONE}", json={"id": ONE, "status": "pending"}, status=status)
+    producer.add(responses.GET, f"{API}/{ONE}/events", json={"data": list(entries)}, status=status)
+    return Client().get(f"/api/transactions/{ONE}")
+
+
+@pytest.mark.django_db
+def test_one_transaction_comes_with_the_steps_of_both_sides(producer: Any) -> None:
+    handler.handle(parse(make_event(transaction_id=ONE)), Event.Door.BROKER)
+    change = {"kind": "change", "at": "2026-01-01T00:00:00Z", "version": 1, "status": "pending", "by": "client"}
+    body = see_one(producer, [change]).json()
+    assert (body["transaction"]["id"], body["notes"]) == (ONE, [])
+    assert [entry["side"] for entry in body["entries"]] == ["Producer"] + ["Consumer"] * 3
+
+
+@pytest.mark.django_db
+def test_what_neither_side_knows_is_404(producer: Any) -> None:
+    assert see_one(producer, status=404).status_code == 404
+
+
+@pytest.mark.django_db
+def test_a_transaction_of_another_key_shows_our_part_and_says_why(producer: Any) -> None:
+    handler.handle(parse(make_event(transaction_id=ONE)), Event.Door.BROKER)
+    body = see_one(producer, status=404).json()
+    assert body["transaction"] is None
+    assert "API key" in body["notes"][0]
+
+
+@pytest.mark.django_db
+def test_while_the_producer_is_away_our_part_is_shown_and_said_to_be_half(producer: Any) -> None:
+    producer.add(responses.GET, f"{API}/{ONE}", body=requests.ConnectionError("refused"))
+    assert Client().get(f"/api/transactions/{ONE}").status_code == 502
+    handler.handle(parse(make_event(transaction_id=ONE)), Event.Door.BROKER)
+    answer = Client().get(f"/api/transactions/{ONE}")
+    assert (answer.status_code, len(answer.json()["entries"])) == (200, 3)
+    assert "does not answer" in answer.json()["notes"][0]
+
+
+@pytest.mark.django_db
+def test_while_our_database_is_away_the_producers_part_is_shown(producer: Any, monkeypatch: Any) -> None:
+    def away(*_: Any, **__: Any) -> None:
+        raise DatabaseError("away")
+
+    monkeypatch.setattr(pages.Event.objects, "filter", away)
+    monkeypatch.setattr(pages.connection, "close", lambda: None)
+    body = see_one(producer).json()
+    assert body["transaction"]["id"] == ONE
+    assert "database" in body["notes"][0]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("reply", [{"json": {"detail": "Too fast."}, "status": 429}, {"json": [], "status": 200}])
+def test_an_odd_answer_of_the_producer_is_said_and_no_500(producer: Any, reply: dict[str, Any]) -> None:
+    producer.add(responses.GET, f"{API}/{ONE}", **reply)
+    producer.add(responses.GET, f"{API}/{ONE}/events", **reply)
+    answer = Client().get(f"/api/transactions/{ONE}")
+    assert answer.status_code == 502
+    assert str(reply["status"]) in answer.json()["detail"]
 
 
 def test_livez_asks_nothing() -> None:

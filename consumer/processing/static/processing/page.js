@@ -1,84 +1,102 @@
-/* Submits the form and polls the list. All text goes in by textContent, so nothing that a bank writes becomes HTML. */
-"use strict";
+/* Submits the form and keeps the list fresh. Rows are changed in place, so that focus and place on the page stay. */
 
-const POLL_MS = 1500;
-const POLL_HIDDEN_MS = 15000;
-const endpoint = document.body.dataset.transactions;
+import { call, element, explain, isSettled, money, poll, say, showConnection, story } from "./live.js";
+
+const { transactions: endpoint, pages } = document.body.dataset;
 const form = document.getElementById("form");
 const list = document.getElementById("list");
 const listMessage = document.getElementById("list-message");
-const connection = document.getElementById("connection");
+const listCount = document.getElementById("list-count");
 const formMessage = document.getElementById("form-message");
-let timer = 0;
-let shown = "";
+const rows = new Map();
+let followed = "";
+let first = true;
 
-function say(element, text, bad) {
-  element.textContent = text;
-  element.classList.toggle("bad", Boolean(bad));
-  element.hidden = text === "";
+function makeRow(id) {
+  const item = element("li");
+  const link = element("a", "row");
+  link.href = pages + id;
+  const parts = { money: element("span", "money"), badge: element("span"), detail: element("span", "detail clip"),
+    story: element("span", "story"), time: element("time", "detail end") };
+  link.append(parts.money, parts.badge, parts.detail, parts.story, parts.time);
+  item.append(link);
+  return { item, parts, text: "" };
 }
 
-function element(tag, className, text) {
-  const made = document.createElement(tag);
-  made.className = className;
-  made.textContent = text;
-  return made;
+function fillRow(row, txn) {
+  const text = JSON.stringify(txn);
+  if (text === row.text) return;
+  row.text = text;
+  const { parts } = row;
+  parts.money.textContent = money(txn);
+  parts.badge.className = `badge ${txn.status}${txn.overdue ? " overdue" : ""}`;
+  parts.badge.textContent = txn.status;
+  parts.detail.textContent = [txn.account_number, txn.description].filter(Boolean).join(" · ");
+  parts.story.textContent = story(txn);
+  parts.story.className = `story ${txn.status}`;
+  parts.time.dateTime = txn.created_at;
+  parts.time.textContent = new Date(txn.created_at).toLocaleTimeString();
 }
 
-/* An answer of any kind becomes {ok, body} or a sentence for people. */
-async function call(options) {
-  try {
-    const response = await fetch(endpoint, { cache: "no-store", signal: AbortSignal.timeout(10000), ...options });
-    const body = await response.json().catch(() => ({}));
-    return { ok: response.ok, status: response.status, body };
-  } catch {
-    return { ok: false, status: 0, body: { detail: "This page's own server does not answer." } };
-  }
-}
-
-function explain(reply) {
-  return reply.body.detail || reply.body.title || `Answer ${reply.status}.`;
-}
-
-/* The reasons of a result, or what the transaction still waits for. */
-function story(txn) {
-  if (txn.error) return `${txn.error.code}: ${txn.error.message}`;
-  const reasons = txn.processed_data && txn.processed_data.reasons;
-  if (Array.isArray(reasons) && reasons.length) return `result: ${reasons.join(", ")}`;
-  if (txn.status === "succeeded") return "result: all checks passed";
-  if (txn.status === "canceled") return "canceled";
-  return txn.overdue ? "waits for its result: overdue" : "waits for its result";
-}
-
-function row(txn) {
-  const item = document.createElement("li");
-  const sign = txn.direction === "debit" ? "−" : "+";
-  item.append(
-    element("span", "money", `${sign}${txn.amount} ${txn.currency}`),
-    element("span", `badge ${txn.status}`, txn.status),
-    element("span", "detail", [txn.account_number, txn.description].filter(Boolean).join(" · ")),
-    element("span", "detail", `${story(txn)} · ${new Date(txn.created_at).toLocaleTimeString()}`),
-  );
-  return item;
-}
-
-async function refresh() {
-  clearTimeout(timer);
-  const reply = await call({});
-  if (reply.ok && Array.isArray(reply.body.data)) {
-    say(connection, "Live", false);
-    const text = JSON.stringify(reply.body.data);
-    if (text !== shown) {
-      shown = text;
-      list.replaceChildren(...reply.body.data.map(row));
+function show(data) {
+  const wanted = new Set(data.map((txn) => txn.id));
+  for (const [id, row] of rows) {
+    if (!wanted.has(id)) {
+      row.item.remove();
+      rows.delete(id);
     }
-    say(listMessage, reply.body.data.length ? "" : "No transactions yet. Submit the first one.", false);
-  } else {
-    say(connection, "Not live", true);
-    say(listMessage, explain(reply) + (shown ? " What you see may be old." : ""), true);
   }
-  timer = setTimeout(refresh, document.hidden ? POLL_HIDDEN_MS : POLL_MS);
+  data.forEach((txn, place) => {
+    if (!rows.has(txn.id)) {
+      rows.set(txn.id, makeRow(txn.id));
+      if (!first) rows.get(txn.id).item.className = "new";
+    }
+    const row = rows.get(txn.id);
+    fillRow(row, txn);
+    if (list.children[place] !== row.item) list.insertBefore(row.item, list.children[place] || null);
+  });
+  first = false;
 }
+
+function count(data) {
+  if (!data.length) return "";
+  const groups = [["succeeded", ["succeeded"]], ["failed", ["failed"]], ["canceled", ["canceled"]],
+    ["waiting", ["pending", "processing"]]];
+  const parts = groups.map(([name, statuses]) => [data.filter((txn) => statuses.includes(txn.status)).length, name]);
+  const told = parts.filter(([number]) => number).map(([number, name]) => `${number} ${name}`);
+  return `The newest ${data.length}: ${told.join(", ")}`;
+}
+
+/* What was just submitted is followed to its result, in words that a screen reader speaks as well. */
+function follow(data) {
+  const txn = data.find((candidate) => candidate.id === followed);
+  if (!txn) return;
+  const link = element("a", "", "See its timeline");
+  link.href = pages + txn.id;
+  const text = isSettled(txn) ? `${money(txn)} ${txn.status}: ${story(txn)}. ` : `Submitted ${money(txn)}. ${story(txn)}. `;
+  if (formMessage.dataset.told !== text) {
+    formMessage.dataset.told = text;
+    formMessage.replaceChildren(text, link);
+    formMessage.className = isSettled(txn) ? txn.status : "";
+    formMessage.hidden = false;
+  }
+  if (isSettled(txn)) followed = "";
+}
+
+const refresh = poll(async () => {
+  const reply = await call(endpoint);
+  const live = reply.ok && Array.isArray(reply.body.data);
+  showConnection(live);
+  if (!live) {
+    say(listMessage, explain(reply) + (rows.size ? " What you see may be old." : ""), true);
+    return;
+  }
+  const { data } = reply.body;
+  show(data);
+  say(listCount, count(data), false);
+  say(listMessage, data.length ? "" : "No transactions yet. Submit the first one.", false);
+  follow(data);
+});
 
 function clearErrors() {
   for (const place of form.querySelectorAll(".error")) place.textContent = "";
@@ -88,19 +106,20 @@ function clearErrors() {
 /* Each error goes next to the field that its JSON Pointer names; the rest stays below the button. */
 function showErrors(errors) {
   const rest = [];
-  let first = null;
+  let firstField = null;
   for (const error of errors) {
     const name = String(error.pointer || "").replace(/^#?\//, "").split("/")[0];
     const place = document.getElementById(`${name}-error`);
-    if (!name || !place) {
+    const field = form.querySelector(`[name="${CSS.escape(name)}"]`);
+    if (!place || !field) {
       rest.push(error.detail);
       continue;
     }
     place.textContent = error.detail;
-    form.elements[name].setAttribute("aria-invalid", "true");
-    first = first || form.elements[name];
+    field.setAttribute("aria-invalid", "true");
+    firstField = firstField || field;
   }
-  if (first) first.focus();
+  if (firstField) firstField.focus();
   return rest;
 }
 
@@ -109,9 +128,11 @@ form.addEventListener("submit", async (event) => {
   const button = form.querySelector("button");
   button.disabled = true;
   clearErrors();
+  followed = "";
+  delete formMessage.dataset.told;
   say(formMessage, "Submitting…", false);
   const { csrfmiddlewaretoken: token, ...fields } = Object.fromEntries(new FormData(form));
-  const reply = await call({
+  const reply = await call(endpoint, {
     method: "POST",
     headers: { "Content-Type": "application/json", "X-CSRFToken": token },
     body: JSON.stringify(fields),
@@ -120,13 +141,13 @@ form.addEventListener("submit", async (event) => {
   if (reply.body.next_idempotency_key) form.elements.idempotency_key.value = reply.body.next_idempotency_key;
   if (reply.ok) {
     form.elements.external_id.value = "";
-    say(formMessage, `Submitted as ${reply.body.id}.`, false);
+    followed = reply.body.id;
+    follow([reply.body]);
     refresh();
   } else {
-    const rest = showErrors(Array.isArray(reply.body.errors) ? reply.body.errors : []);
+    const errors = Array.isArray(reply.body.errors) ? reply.body.errors : [];
+    const rest = showErrors(errors);
+    formMessage.className = "";
     say(formMessage, [explain(reply), ...rest].join(" "), true);
   }
 });
-
-document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
-refresh();
