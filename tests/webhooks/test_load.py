@@ -3,6 +3,7 @@
 COUNT=10000 SEED=7 pytest -s tests/webhooks/test_load.py
 """
 
+import contextlib
 import json
 import os
 import random
@@ -102,8 +103,10 @@ class Killer:
             now = self.applied()
             if now > last:
                 last = now + self.chance.randrange(COUNT // 25)
-                self.chance.choice(self.workers).kill()
-                self.kills += 1
+                # The last victim may not have been started again yet, on a busy machine.
+                with contextlib.suppress(ProcessLookupError):
+                    self.chance.choice(self.workers).kill()
+                    self.kills += 1
 
 
 def test_results_thrice_in_any_order_with_workers_killed_change_each_transaction_once(stack):
