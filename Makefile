@@ -16,7 +16,7 @@ UV ?= $(firstword $(wildcard $(BIN)/uv) uv)
 
 BENCHES ?= relay api results lists
 
-.PHONY: help demo bench fuzz test lint format types lock compose-check procfile clean
+.PHONY: help demo bench fuzz mutants test lint format types lock compose-check procfile clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -29,6 +29,9 @@ bench: $(DEVELOPMENT) ## The benchmarks, side by side, as a table and as JSON li
 
 test: $(DEVELOPMENT) ## Every check and every test; with CI=true nothing may be skipped
 	@exec .ci/test
+
+mutants: $(DEVELOPMENT) ## Put bugs into a copy of the code, one at a time, and show which test catches each [ONLY=name,name]
+	@exec $(BIN)/python -m tests.mutants
 
 FUZZ := var/fuzz-venv
 $(FUZZ)/stamp: requirements.txt ops/fuzz/requirements.txt
