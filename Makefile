@@ -16,7 +16,7 @@ UV ?= $(firstword $(wildcard $(BIN)/uv) uv)
 
 BENCHES ?= relay api results lists
 
-.PHONY: help demo bench fuzz mutants test lint format types lock compose-check procfile clean
+.PHONY: help demo bench faults fuzz mutants test lint format types lock compose-check procfile clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -32,6 +32,9 @@ test: $(DEVELOPMENT) ## Every check and every test; with CI=true nothing may be 
 
 mutants: $(DEVELOPMENT) ## Put bugs into a copy of the code, one at a time, and show which test catches each [ONLY=name,name]
 	@exec $(BIN)/python -m tests.mutants
+
+faults: $(DEVELOPMENT) ## The fault matrix on private servers [ONLY=F02,F13 SEED=1 MODE=both|safety|liveness WRAP="command before each row"]
+	@exec $(BIN)/python -m tests.faults.run --only "$(ONLY)" --seed $(or $(SEED),1) --mode $(or $(MODE),both)
 
 FUZZ := var/fuzz-venv
 $(FUZZ)/stamp: requirements.txt ops/fuzz/requirements.txt

@@ -53,8 +53,22 @@ class PrivateRabbitMQ:
             return sock.recv(1) == b"\x01"
         return False
 
+    def ctl(self, *arguments, check=True):
+        """rabbitmqctl against this node, with its own cookie; returns what it printed."""
+        # Not the wrapper in /usr/sbin: run by root it becomes `rabbitmq`, whose cookie is another.
+        command = ["/usr/lib/rabbitmq/bin/rabbitmqctl", "-q", "-n", self.node, *arguments]
+        done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0 or not check, done.stdout + done.stderr
+        return done.stdout
+
     def signal(self, number):
         os.killpg(self.process.pid, number)
+
+    def freeze(self):
+        self.signal(signal.SIGSTOP)
+
+    def thaw(self):
+        self.signal(signal.SIGCONT)
 
     def kill(self):
         """kill -9, proven: the port refuses."""

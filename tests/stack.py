@@ -22,6 +22,8 @@ import requests
 ROOT = Path(__file__).resolve().parent.parent
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 QUEUES = ("consumer.transactions.v1", "consumer.transactions.v1.dead", "producer.results.v1", "producer.tasks.v1")
+# A supervisor's pause before it starts a dead process again.
+RESTART_SECONDS = 0.2
 FAILPOINT = ROOT / "tests" / "faults" / "failpoint.py"
 
 
@@ -50,6 +52,7 @@ class Process:
         self.name, self.command, self.env, self.folder = name, command, env, folder
         self.log_path = log_folder / f"{name}.log"
         self.supervised, self.stopping, self.deaths = supervised, False, []
+        self.lock = threading.Lock()
         self.start()
         if supervised:
             threading.Thread(target=self._supervise, daemon=True).start()
@@ -66,7 +69,11 @@ class Process:
             if self.stopping:
                 return
             self.deaths.append(code)
-            self.start()
+            # What cannot start is not started a hundred times a second.
+            time.sleep(RESTART_SECONDS)
+            with self.lock:
+                if not self.stopping:
+                    self.start()
 
     def kill(self):
         """kill -9 of the whole group; the caller sees that it died by its exit code."""
@@ -76,7 +83,8 @@ class Process:
 
     def end(self):
         """Ends it for good, with its children: for the end of a test, where grace is not what is tested."""
-        self.stopping = True
+        with self.lock:
+            self.stopping = True
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.child.pid, signal.SIGKILL)
         self.child.wait(10)
@@ -218,10 +226,10 @@ class Stack:
     def consumer_worker(self, **options):
         return self._celery("consumer-worker", "reference", "consumer.transactions.v1", consumer=True, **options)
 
-    def _celery(self, name, application, queues, **options):
+    def _celery(self, name, application, queues, pool=("-P", "solo"), **options):
         # solo: the process that a failpoint kills is the whole worker.
         worker = ["-m", "celery", "-A", application, "worker", "-n", f"{name}-{uuid.uuid4().hex[:6]}@%h", "-Q", queues]
-        return self.start(name, [*worker, "-P", "solo", "--without-gossip", "--without-mingle"], **options)
+        return self.start(name, [*worker, *pool, "--without-gossip", "--without-mingle"], **options)
 
     def consumer_web(self, **options):
         conf = str(ROOT / "ops" / "gunicorn.conf.py")

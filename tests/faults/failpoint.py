@@ -1,19 +1,27 @@
 """Test-side launcher: wraps a function by its dotted name so that the process kills itself there, then starts the process.
 
-    python failpoint.py module:function before|after SKIP MARKER -- script-or-module arguments...
+    python failpoint.py module:function before|after|instead SKIP MARKER -- script-or-module arguments...
 
-The product holds no code for this. The marker file gets one line, synced to disk, before the kill: the proof that the
-point was reached. A process started while the marker exists runs unharmed, so that a supervisor's restart succeeds.
+The product holds no code for this. The marker file gets one line, synced to disk, before each kill: the proof that the
+point was reached. `instead` does not kill: the call is left out, once per line.
+
+FAILPOINT_TIMES (default 1): a process that finds as many lines in the marker runs unharmed, so that a supervisor's
+restart succeeds. FAILPOINT_MATCH: only calls whose arguments hold this text. FAILPOINT_CHANCE: the chance of each call.
 """
 
 import functools
 import importlib.abc
 import importlib.util
 import os
+import random
 import runpy
 import signal
 import sys
 from pathlib import Path
+
+TIMES = int(os.environ.get("FAILPOINT_TIMES", "1"))
+MATCH = os.environ.get("FAILPOINT_MATCH", "")
+CHANCE = float(os.environ.get("FAILPOINT_CHANCE", "1"))
 
 
 class _Finder(importlib.abc.MetaPathFinder):
@@ -41,34 +49,46 @@ class _Finder(importlib.abc.MetaPathFinder):
     def wrap(self, function):
         @functools.wraps(function)
         def wrapped(*args, **kwargs):
-            if self.when == "before":
+            reached = (not MATCH or MATCH in f"{args!r}{kwargs!r}") and random.random() <= CHANCE
+            if self.when == "instead":
+                return None if reached and self.spend() else function(*args, **kwargs)
+            if reached and self.when == "before":
                 self.die()
             result = function(*args, **kwargs)
-            if self.when == "after":
+            if reached and self.when == "after":
                 self.die()
             return result
 
         return wrapped
 
-    def die(self) -> None:
-        if self.marker.exists():
-            # A server's parent forks a new worker that still has the wrapper: one death is enough.
-            return
+    def spend(self) -> bool:
+        """Notes one more use of the point; false when it is not the turn, or all uses are spent."""
+        if spent(self.marker) >= TIMES:
+            # A server's parent forks a new worker that still has the wrapper: enough is enough.
+            return False
         if self.left > 0:
             self.left -= 1
-            return
+            return False
         descriptor = os.open(self.marker, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         os.write(descriptor, f"{os.getpid()} {self.module}:{self.function} {self.when}\n".encode())
         os.fsync(descriptor)
-        os.kill(os.getpid(), signal.SIGKILL)
+        return True
+
+    def die(self) -> None:
+        if self.spend():
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def spent(marker: Path) -> int:
+    return marker.read_bytes().count(b"\n") if marker.exists() else 0
 
 
 def main() -> None:
     point, when, skip, marker, dashes, *command = sys.argv[1:]
-    assert dashes == "--" and when in {"before", "after"}
+    assert dashes == "--" and when in {"before", "after", "instead"}
     module, _, function = point.partition(":")
     sys.path.insert(0, os.getcwd())
-    if not Path(marker).exists():
+    if spent(Path(marker)) < TIMES:
         sys.meta_path.insert(0, _Finder(module, function, when, int(skip), Path(marker)))
     if command[0] == "-m":
         sys.argv = command[1:]

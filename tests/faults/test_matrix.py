@@ -1,0 +1,41 @@
+"""A dozen quick rows of the fault matrix. The whole of it: `make faults`."""
+
+import os
+
+import pytest
+
+from tests.faults import rows_broker, rows_database, rows_network, rows_processes, rows_rest
+from tests.faults.row import ROWS, run_row
+from tests.faults.world import World
+from tests.private_postgres import postgres_bin
+
+MODULES = (rows_broker, rows_database, rows_network, rows_processes, rows_rest)
+QUICK = sorted(name for name, row in ROWS.items() if row.quick)
+SEED = int(os.environ.get("SEED", "1"))
+
+pytestmark = [pytest.mark.postgres, pytest.mark.rabbitmq, pytest.mark.processes, pytest.mark.timeout(400)]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    assert postgres_bin(), "PostgreSQL's server programs are needed: apt install postgresql"
+    made = World(tmp_path_factory.mktemp("faults"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(autouse=True)
+def _as_new(world):
+    yield
+    world.reset()
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_nothing_is_lost_doubled_disordered_or_stuck(world, name):
+    line = run_row(world, ROWS[name], SEED)
+    assert line["ok"], line
+    assert line["in_flight"] >= 200 or ROWS[name].quick, line
+
+
+def test_every_row_of_the_matrix_is_there():
+    assert {f"F{number:02}" for number in range(1, 41)} <= ROWS.keys()

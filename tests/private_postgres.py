@@ -1,0 +1,106 @@
+"""A PostgreSQL server of our own, to be stopped, killed, filled and made read-only: never the one that others use."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import psycopg2
+
+from tests.stack import free_port, wait_for
+
+
+def postgres_bin() -> Path | None:
+    """The folder of initdb and pg_ctl, or None where the server is not installed."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))
+    on_path = shutil.which("pg_ctl")
+    return found[-1].parent if found else Path(on_path).parent if on_path else None
+
+
+class PrivatePostgres:
+    """One cluster in a folder of its own; keeps its data over restarts. Root may not run it, so `postgres` does."""
+
+    def __init__(self, *, max_connections: int = 100, disk_mb: int = 0):
+        self.bin = postgres_bin()
+        assert self.bin is not None, "PostgreSQL's server programs are needed: apt install postgresql"
+        self.folder = Path(tempfile.mkdtemp(prefix="private-pg-"))
+        self.mounted = bool(disk_mb)
+        if disk_mb:
+            # A disk that can be filled without harm to others. Needs root.
+            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={disk_mb}m", "tmpfs", self.folder], check=True)
+        self.port = free_port()
+        self.url = f"postgres://postgres@127.0.0.1:{self.port}/postgres"
+        self.data = self.folder / "data"
+        if os.geteuid() == 0:
+            shutil.chown(self.folder, "postgres", "postgres")
+        self._run("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
+        with (self.data / "postgresql.conf").open("a") as conf:
+            conf.write(
+                f"listen_addresses = '127.0.0.1'\nport = {self.port}\nunix_socket_directories = '{self.folder}'\n"
+                f"max_connections = {max_connections}\nshared_buffers = 64MB\nlog_min_messages = fatal\n"
+            )
+
+    def _run(self, program, *arguments, check=True):
+        as_postgres = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        with (Path("/dev/null")).open("wb") as nowhere:
+            done = subprocess.run(
+                [*as_postgres, str(self.bin / program), *map(str, arguments)],
+                stdin=subprocess.DEVNULL,
+                stdout=nowhere,
+                stderr=nowhere,
+                cwd="/",
+                timeout=90,
+            )
+        assert done.returncode == 0 or not check, f"{program} {arguments[0]} ended with {done.returncode}"
+
+    def start(self):
+        self._run("pg_ctl", "-D", self.data, "-l", self.folder / "server.log", "-w", "-t", "60", "start")
+        wait_for(self._answers, 60, "the private PostgreSQL answers")
+
+    def stop(self, mode="fast"):
+        self._run("pg_ctl", "-D", self.data, "-w", "-t", "60", "-m", mode, "stop")
+        assert self.is_down(), "the private PostgreSQL still answers after its stop"
+
+    def _answers(self):
+        with contextlib.suppress(psycopg2.OperationalError):
+            psycopg2.connect(self.url, connect_timeout=2).close()
+            return True
+        return False
+
+    def is_down(self):
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) != 0
+
+    def pid(self):
+        return int((self.data / "postmaster.pid").read_text().split()[0])
+
+    def kill(self):
+        """kill -9 of the postmaster, proven: the port refuses. Its children end when they notice."""
+        os.kill(self.pid(), signal.SIGKILL)
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            if self.is_down():
+                return
+            time.sleep(0.05)
+        raise AssertionError("the private PostgreSQL still answers after kill -9")
+
+    def sql(self, statement, *parameters):
+        connection = psycopg2.connect(self.url, connect_timeout=5)
+        try:
+            connection.autocommit = True
+            cursor = connection.cursor()
+            cursor.execute(statement, parameters)
+            return cursor.fetchall() if cursor.description else cursor.rowcount
+        finally:
+            connection.close()
+
+    def close(self):
+        self._run("pg_ctl", "-D", self.data, "-w", "-m", "immediate", "stop", check=False)
+        if self.mounted:
+            subprocess.run(["umount", "-l", self.folder], check=False)
+        shutil.rmtree(self.folder, ignore_errors=True)
