@@ -82,3 +82,30 @@ class ChannelState(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class ProcessState(models.Model):
+    """A process that says now and then that it is alive. Whoever is silent for long is dead, hung or cut off."""
+
+    name = models.CharField(primary_key=True, max_length=150, help_text="kind@host:pid")
+    kind = models.CharField(max_length=16, help_text="relay, worker or beat")
+    seen_at = models.DateTimeField(db_default=Now(), help_text="By the database's clock.")
+    clock_offset_seconds = models.FloatField(default=0, help_text="Its clock minus the database's.")
+    database_seconds = models.FloatField(default=0, help_text="The longer of its last two statements.")
+    note = models.TextField(default="", help_text="What it suffers from; empty while it is well.")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class QueueState(models.Model):
+    """A queue as the broker described it last."""
+
+    name = models.CharField(primary_key=True, max_length=255)
+    messages = models.PositiveIntegerField(default=0)
+    consumers = models.PositiveIntegerField(default=0)
+    seen_at = models.DateTimeField(db_default=Now())
+    remade_at = models.DateTimeField(null=True, help_text="When it was found missing and declared anew, the last time.")
+
+    def __str__(self) -> str:
+        return self.name

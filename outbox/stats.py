@@ -7,8 +7,9 @@ from uuid import UUID
 from django.db import connection
 
 from outbox.clock import database_now
+from outbox.heartbeat import DEAD_AFTER_SECONDS
 from outbox.ids import time_of
-from outbox.models import ChannelState, OutboxMessage
+from outbox.models import ChannelState, OutboxMessage, ProcessState, QueueState
 
 # Bounded counts stop here: "more than a thousand" is all that a person needs, and costs the same with a million.
 AT_MOST = 1000
@@ -61,15 +62,81 @@ def outbox_stats() -> OutboxStats:
     )
 
 
-def backlog() -> Backlog:
-    """The figures of `outbox_stats` at a bounded price, whatever waits."""
-    pending = OutboxMessage.objects.filter(state="pending")
-    first = list(pending.order_by("due_at", "id").values_list("id", flat=True)[:OLDEST_AMONG])
-    return Backlog(
-        waiting=shown(pending.order_by()[: AT_MOST + 1].count()),
-        oldest_age_seconds=_age(str(min(first)), database_now()) if first else 0.0,
-        dead=shown(OutboxMessage.objects.filter(state="dead", discarded=False).order_by()[: AT_MOST + 1].count()),
-    )
+@dataclass(frozen=True, slots=True)
+class ProcessStats:
+    """One process that has said something within the last hour."""
+
+    name: str
+    kind: str
+    silent_seconds: float
+    clock_offset_seconds: float
+    database_seconds: float
+    note: str
+
+    @property
+    def alive(self) -> bool:
+        """Whether it spoke lately."""
+        return self.silent_seconds < DEAD_AFTER_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStats:
+    """One queue; the numbers are `age_seconds` old. `remade_seconds`: how long ago it had to be declared anew."""
+
+    name: str
+    messages: int
+    consumers: int
+    age_seconds: float
+    remade_seconds: float | None
+
+
+def process_stats(now: datetime | None = None) -> list[ProcessStats]:
+    """Every process known, the freshest first; a hundred at most. `now` by the database's clock saves asking it."""
+    now = now or database_now()
+    return [
+        ProcessStats(
+            state.name,
+            state.kind,
+            max(0.0, (now - state.seen_at).total_seconds()),
+            state.clock_offset_seconds,
+            state.database_seconds,
+            state.note,
+        )
+        for state in ProcessState.objects.order_by("-seen_at")[:100]
+    ]
+
+
+def queue_stats(now: datetime | None = None) -> list[QueueStats]:
+    """Every queue as it was seen last."""
+    now = now or database_now()
+    return [
+        QueueStats(
+            state.name,
+            state.messages,
+            state.consumers,
+            max(0.0, (now - state.seen_at).total_seconds()),
+            max(0.0, (now - state.remade_at).total_seconds()) if state.remade_at else None,
+        )
+        for state in QueueState.objects.order_by("name")
+    ]
+
+
+_BACKLOG = """
+    SELECT (SELECT count(*) FROM (SELECT 1 FROM outbox_outboxmessage WHERE state = 'pending' LIMIT %s) AS a),
+           (SELECT min({id}) FROM (SELECT id FROM outbox_outboxmessage WHERE state = 'pending'
+                                    ORDER BY due_at, id LIMIT %s) AS b),
+           (SELECT count(*) FROM (SELECT 1 FROM outbox_outboxmessage WHERE state = 'dead' AND NOT discarded
+                                   LIMIT %s) AS c)
+"""
+
+
+def backlog(now: datetime | None = None) -> Backlog:
+    """The figures of `outbox_stats` at a bounded price, whatever waits: one statement."""
+    with connection.cursor() as cursor:
+        statement = _BACKLOG.format(id="id::text" if connection.vendor == "postgresql" else "id")
+        cursor.execute(statement, [AT_MOST + 1, OLDEST_AMONG, AT_MOST + 1])
+        waiting, oldest, dead = cursor.fetchone()
+    return Backlog(shown(waiting), _age(oldest, now or database_now()), shown(dead))
 
 
 def shown(count: int) -> str:
@@ -77,9 +144,9 @@ def shown(count: int) -> str:
     return f"{AT_MOST}+" if count > AT_MOST else str(count)
 
 
-def channel_stats() -> list[ChannelStats]:
+def channel_stats(now: datetime | None = None) -> list[ChannelStats]:
     """Every channel that ever failed, with since when it fails now."""
-    now = database_now()
+    now = now or database_now()
     return [
         ChannelStats(
             state.name,

@@ -75,6 +75,8 @@ def configuration() -> dict[str, object]:
 
 app.add_defaults(configuration)
 app.autodiscover_tasks()
+app.autodiscover_tasks(["producer"], related_name="worker_heart")
+app.autodiscover_tasks(["scheduler"], related_name="queue_watch")
 
 
 @signals.worker_init.connect

@@ -1,4 +1,4 @@
-"""/livez: the process answers. /readyz: database, migrations, broker, oldest waiting event, keys."""
+"""/livez: the process answers. /readyz: database, migrations, broker, oldest waiting event and result; and what else is wrong."""
 
 import socket
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from outbox.stats import channel_stats, outbox_stats
+from producer import condition
 from producer.methods import read_only
 from webhooks.stats import inbox_stats
 
@@ -39,8 +40,15 @@ def readyz(request: HttpRequest) -> HttpResponse:
         except Exception as error:
             checks[name] = f"failed: {type(error).__name__}"
     ready = not any(state.startswith("failed") for state in checks.values())
+    # These turn nothing red: a web process without a beat is still a good address for requests, and a restart of it
+    # would mend nothing.
+    warnings = {
+        light.id: f"{light.title}: {light.value}. {light.meaning}"
+        for light in condition.current()
+        if light.level != "ok"
+    }
     return JsonResponse(
-        {"status": "ok" if ready else "unavailable", "checks": checks},
+        {"status": "ok" if ready else "unavailable", "checks": checks, "warnings": warnings},
         status=200 if ready else 503,
         headers={} if ready else {"Retry-After": "5"},
     )

@@ -13,6 +13,7 @@ from celery.beat import ScheduleEntry
 from django.db import DatabaseError, InterfaceError, close_old_connections, connections
 from django_celery_beat.schedulers import DatabaseScheduler
 
+from outbox.heartbeat import Heart
 from outbox.wakeup import TaskLink
 from scheduler.schedule import SCHEDULE
 from scheduler.tasks import relay_pass
@@ -44,6 +45,7 @@ class InPlaceScheduler(DatabaseScheduler):
         self._away_until = 0.0
         self._away = False
         self._running: dict[str, threading.Thread] = {}
+        self._heart = Heart("beat")
 
     @property
     def producer(self) -> None:  # type: ignore[override]
@@ -54,6 +56,7 @@ class InPlaceScheduler(DatabaseScheduler):
         """One step. A database that is away costs a second, not the process."""
         try:
             delay: Any = super().tick(*args, **kwargs)
+            self._heart.beat("the broker takes no ticks, they run in place" if self._away else "")
         except (DatabaseError, InterfaceError) as error:
             log.warning("beat: database away", extra={"reason": type(error).__name__})
             close_old_connections()

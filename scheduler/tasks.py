@@ -6,6 +6,7 @@ from dataclasses import asdict
 from celery import shared_task
 from celery.exceptions import Ignore
 
+from outbox import heartbeat
 from outbox import prune as outbox_prune
 from outbox.relay import Horizon, run_once
 from transactions import idempotency
@@ -62,6 +63,7 @@ def mark_overdue() -> int:
 def prune() -> dict[str, int]:
     """Retention, in small batches, within a budget."""
     jobs = {"outbox": outbox_prune.prune_once, "inbox": webhooks_prune.prune_once, "keys": idempotency.prune_once}
+    heartbeat.forget()
     until, total = time.monotonic() + PRUNE_BUDGET_SECONDS, dict.fromkeys(jobs, 0)
     for name, job in jobs.items():
         while time.monotonic() < until and (count := job()):

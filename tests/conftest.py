@@ -30,6 +30,7 @@ def quiet_wakeups(request, monkeypatch):
     if not request.node.get_closest_marker("wakeups"):
         monkeypatch.setattr("outbox.wakeup.poke", lambda: None)
         monkeypatch.setattr("webhooks.nudge.poke", lambda: None)
+        monkeypatch.setattr("webhooks.refusals.poke", lambda: None)
 
 
 @pytest.fixture

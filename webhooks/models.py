@@ -143,3 +143,16 @@ class WebhookKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.direction} {self.key_id}"
+
+
+class Refusal(models.Model):
+    """How often results were refused for one reason at one door. No id, no bytes: a stranger may have sent them."""
+
+    name = models.CharField(primary_key=True, max_length=64, help_text="door:reason")
+    door = models.CharField(max_length=7)
+    reason = models.CharField(max_length=50)
+    count = models.BigIntegerField(default=0)
+    last_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,13 +1,14 @@
 """Backlog, oldest waiting and dead results; read-only."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+from django.db import connection
 from django.db.models import Count, Min
 
 from outbox.clock import database_now
 from outbox.stats import AT_MOST, OLDEST_AMONG, shown
-from webhooks.models import InboxMessage
+from webhooks.models import InboxMessage, Refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +32,48 @@ class Backlog:
     stuck: str
 
 
-def backlog() -> Backlog:
+_BACKLOG = """
+    SELECT (SELECT count(*) FROM (SELECT 1 FROM webhooks_inboxmessage WHERE state IN ('received', 'failed')
+                                   LIMIT %s) AS a),
+           (SELECT count(*) FROM (SELECT 1 FROM webhooks_inboxmessage WHERE state IN ('dead', 'quarantined', 'conflict')
+                                     AND NOT discarded LIMIT %s) AS b)
+"""
+
+
+def backlog(now: datetime | None = None) -> Backlog:
     """Waiting, and what needs somebody (dead, quarantined, conflicting), at a bounded price."""
     waiting = InboxMessage.objects.filter(state__in=["received", "failed"])
     first = list(waiting.order_by("due_at", "id").values_list("received_at", flat=True)[:OLDEST_AMONG])
-    stuck = InboxMessage.objects.filter(state__in=["dead", "quarantined", "conflict"], discarded=False)
-    return Backlog(
-        waiting=shown(waiting.order_by()[: AT_MOST + 1].count()),
-        oldest_age_seconds=max(0.0, (database_now() - min(first)).total_seconds()) if first else 0.0,
-        stuck=shown(stuck.order_by()[: AT_MOST + 1].count()),
-    )
+    with connection.cursor() as cursor:
+        cursor.execute(_BACKLOG, [AT_MOST + 1, AT_MOST + 1])
+        count, stuck = cursor.fetchone()
+    age = ((now or database_now()) - min(first)).total_seconds() if first else 0.0
+    return Backlog(shown(count), max(0.0, age), shown(stuck))
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalStats:
+    """Results refused for one reason at one door."""
+
+    door: str
+    reason: str
+    count: int
+    age_seconds: float
+
+
+def refusal_stats(now: datetime | None = None) -> list[RefusalStats]:
+    """All reasons that ever occurred, the latest first."""
+    now = now or database_now()
+    return [
+        RefusalStats(row.door, row.reason, row.count, max(0.0, (now - row.last_at).total_seconds()))
+        for row in Refusal.objects.order_by("-last_at")
+    ]
+
+
+def newest_result_age_seconds() -> float | None:
+    """How long ago the last result was taken in; None when there never was one."""
+    newest = InboxMessage.objects.order_by("-id").values_list("received_at", flat=True).first()
+    return None if newest is None else (database_now() - newest).total_seconds()
 
 
 def inbox_stats() -> InboxStats:

@@ -8,7 +8,7 @@ from celery import shared_task
 from celery.exceptions import Ignore, Reject
 from django.db import connection
 
-from webhooks import receiving, services
+from webhooks import receiving, refusals, services
 from webhooks.database_trouble import Trouble, database_trouble
 from webhooks.inbox import WebhookIdReusedError
 from webhooks.signing import SignatureError
@@ -44,6 +44,7 @@ def receive_result(headers: Any = None, body: Any = None) -> None:
             receiving.receive(verified, raw, door="queue")
         except SignatureError as error:
             log.warning("result refused", extra={"reason": error.reason.value, "door": "queue"})
+            refusals.note(error.reason.value, "queue")
             raise Reject(error.reason.value, requeue=False) from None
         except WebhookIdReusedError as error:
             log.error("webhook-id reused", extra={"webhook_id": str(error), "door": "queue"})

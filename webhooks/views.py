@@ -15,7 +15,7 @@ from transactions.exceptions import as_problem, problem_response
 from transactions.moments import moment
 from transactions.problems import ProblemError
 from transactions.serializers import dumps
-from webhooks import receiving
+from webhooks import receiving, refusals
 from webhooks.inbox import WebhookIdReusedError
 from webhooks.models import InboxMessage
 from webhooks.rate import TokenBucket
@@ -90,6 +90,7 @@ def _verify(request: HttpRequest, body: bytes) -> Verified:
         return receiving.check(request.headers, body, now=time.time())
     except SignatureError as error:
         log.warning("result refused", extra={"reason": error.reason.value, "door": "webhook"})
+        refusals.note(error.reason.value, "webhook")
         slug = "webhook-timestamp-invalid" if error.reason in _TIME_REASONS else "webhook-signature-invalid"
         raise ProblemError(slug) from None
 

@@ -7,11 +7,12 @@ from django.db import OperationalError
 from django.db.models.functions import Now
 
 from outbox.clock import database_now
-from outbox.models import ChannelState, OutboxMessage
+from outbox.models import ChannelState, OutboxMessage, ProcessState, QueueState
 from producer import condition
 from tests.outbox.conftest import add_event
 from transactions.models import Transaction
-from webhooks.models import InboxMessage
+from webhooks import refusals
+from webhooks.models import InboxMessage, Refusal
 from webhooks.services import discard, reapply
 
 pytestmark = pytest.mark.django_db
@@ -19,6 +20,12 @@ pytestmark = pytest.mark.django_db
 
 def lights():
     return {light.id: light for light in condition.current()}
+
+
+@pytest.fixture(autouse=True)
+def everybody_lives(db):
+    for kind in ("beat", "worker", "relay"):
+        ProcessState.objects.create(name=f"{kind}@host:1", kind=kind)
 
 
 def result(state, number=1, **fields):
@@ -36,7 +43,7 @@ def test_all_is_green_on_an_empty_system_and_each_light_explains_itself():
 def test_the_broker_light_is_red_while_its_channel_fails_and_says_why():
     ChannelState.objects.create(name="broker", failing_since=database_now() - timedelta(seconds=9), reason="disk alarm")
     light = lights()["broker"]
-    assert light.level == "bad" and "disk alarm" in light.meaning and light.value == "9 s" and light.remedy
+    assert light.level == "bad" and "disk alarm" in light.meaning and light.value == "failing for 9 s" and light.remedy
 
 
 def test_the_fallback_light_is_amber_while_it_fails_and_red_when_the_consumer_said_gone():
@@ -88,7 +95,7 @@ def test_overdue_transactions_are_amber(api):
 
 
 def test_a_database_that_is_away_is_one_red_light_and_no_exception(monkeypatch):
-    def away():
+    def away(scene):
         raise OperationalError("gone")
 
     monkeypatch.setattr(condition, "LOOKS", [away])
@@ -99,5 +106,70 @@ def test_a_database_that_is_away_is_one_red_light_and_no_exception(monkeypatch):
 def test_the_price_is_bounded_whatever_waits(django_assert_max_num_queries):
     for number in range(1005):
         add_event(key=str(number), state="dead", due_at=Now())
-    with django_assert_max_num_queries(20):
+    with django_assert_max_num_queries(10):
         assert lights()["events_dead"].value == "1000+"
+
+
+@pytest.mark.parametrize(("kind", "level"), [("beat", "bad"), ("worker", "bad"), ("relay", "warn")])
+def test_a_process_that_went_silent_turns_its_light_and_says_for_how_long(kind, level):
+    ProcessState.objects.filter(kind=kind).update(seen_at=database_now() - timedelta(seconds=11))
+    assert lights()[kind].level == level and lights()[kind].value == "silent for 11 s"
+    ProcessState.objects.create(name=f"{kind}@host:2", kind=kind)
+    assert lights()[kind].level == "ok" and lights()[kind].value == "1 alive"
+
+
+def test_a_system_that_never_had_a_beat_or_a_worker_is_not_green_but_a_standing_relay_is_a_choice():
+    ProcessState.objects.all().delete()
+    assert [lights()[kind].level for kind in ("beat", "worker", "relay")] == ["bad", "bad", "ok"]
+
+
+def test_workers_that_are_cut_off_are_amber():
+    ProcessState.objects.filter(kind="worker").update(note="takes no messages: busy, or cut off from the broker")
+    assert lights()["worker"].level == "warn" and "cut off" in lights()["worker"].meaning
+
+
+def test_a_beat_that_cannot_reach_the_broker_turns_it_red_before_any_event_was_tried():
+    ProcessState.objects.filter(kind="beat").update(note="the broker takes no ticks")
+    assert lights()["broker"].level == "bad" and "takes no ticks" in lights()["broker"].meaning
+
+
+@pytest.mark.parametrize(("offset", "level"), [(0.5, "ok"), (-6, "warn"), (400, "bad")])
+def test_a_clock_that_is_off_is_named_with_its_process(offset, level):
+    ProcessState.objects.filter(kind="worker").update(clock_offset_seconds=offset)
+    light = lights()["clock"]
+    assert light.level == level and ("worker@host:1" in light.meaning or level == "ok")
+
+
+@pytest.mark.parametrize(("seconds", "level"), [(0.01, "ok"), (0.3, "warn"), (2, "bad")])
+def test_a_database_that_is_slow_to_anybody_is_shown(seconds, level):
+    ProcessState.objects.filter(kind="relay").update(database_seconds=seconds)
+    assert lights()["database"].level == level
+
+
+def test_the_queues_tell_of_a_lost_queue_a_missing_consumer_and_dead_letters():
+    QueueState.objects.create(name="consumer.transactions.v1", messages=3, consumers=2)
+    assert lights()["consumer"].level == lights()["queues"].level == lights()["dead_letters"].level == "ok"
+    QueueState.objects.update(consumers=0, remade_at=database_now())
+    QueueState.objects.create(name="consumer.transactions.v1.dead", messages=1)
+    found = lights()
+    assert (found["consumer"].level, found["queues"].level, found["dead_letters"].level) == ("bad", "warn", "bad")
+    assert found["consumer"].value == "0 read consumer.transactions.v1, 3 wait"
+
+
+def test_refused_results_are_red_when_none_is_accepted_and_amber_beside_good_ones_and_then_over():
+    refusals.note("signature-wrong", "webhook")
+    refusals.note("signature-wrong", "webhook")
+    refusals.flush()
+    assert lights()["results_refused"].level == "bad" and lights()["results_refused"].value == "signature-wrong (2)"
+    result("applied")
+    assert lights()["results_refused"].level == "warn"
+    refusals.note("signature-wrong", "webhook")
+    refusals.flush()
+    assert Refusal.objects.get().count == 3
+    Refusal.objects.update(last_at=database_now() - timedelta(minutes=2))
+    assert lights()["results_refused"].level == "ok"
+
+
+def test_every_light_that_can_turn_has_its_words():
+    for light in condition.current():
+        assert light.meaning and light.remedy, light.id

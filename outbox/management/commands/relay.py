@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import DatabaseError, InterfaceError, close_old_connections, connection
 
+from outbox.heartbeat import Heart
 from outbox.publisher import publishers
 from outbox.relay import Counts, Horizon, run_once
 from outbox.wakeup import Listener
@@ -46,7 +47,7 @@ class Command(BaseCommand):
         self.stdout.write("relay: stopped")
 
     def _loop(self, batch: int | None) -> None:
-        listener, horizon = Listener(), Horizon()
+        listener, horizon, heart = Listener(), Horizon(), Heart("relay")
         published, reported = 0, time.monotonic()
         while not self._stopping:
             more = False
@@ -54,6 +55,7 @@ class Command(BaseCommand):
                 counts = run_once(limit=batch, horizon=horizon)
                 published += counts.published
                 more = counts.more
+                heart.beat("no channel takes events" if counts.waiting else "")
             except (DatabaseError, InterfaceError) as error:
                 self.stderr.write(f"relay: database away ({type(error).__name__}); trying again")
                 close_old_connections()

@@ -1,0 +1,69 @@
+"""Looks at the queues: how full, who reads them, are they there at all. What is missing is declared anew."""
+
+import logging
+from typing import Any
+
+from amqp.exceptions import NotFound
+from django.conf import settings
+from django.db.models.functions import Now
+
+from outbox import topology
+from outbox.models import QueueState
+
+log = logging.getLogger(__name__)
+
+# The broker has so long for each answer (seconds); a frozen one must not hold the watch for ever.
+ANSWER_SECONDS = 2.0
+
+
+class QueueWatch:
+    """One connection, kept. Not for the embedded broker, which has no such notions."""
+
+    def __init__(self) -> None:
+        self._connection: Any = None
+
+    def look(self) -> int:
+        """Writes down each queue's state; returns how many had to be declared anew. Raises what the broker raises."""
+        if not settings.BROKER_TRANSPORT_URL.startswith("amqp"):
+            return 0
+        try:
+            if self._connection is None:
+                deadlines = dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), ANSWER_SECONDS)
+                self._connection = topology.connect(settings.BROKER_URL, **deadlines)
+                self._connection.ensure_connection(max_retries=0)
+            return self._look()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Drops the connection without a handshake, which a frozen broker would not answer."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.collect()
+
+    def _look(self) -> int:
+        found, missing = [], []
+        for queue in topology.all_queues():
+            channel = self._connection.channel()
+            try:
+                answer = channel.queue_declare(queue.name, passive=True)
+                found.append(
+                    QueueState(
+                        name=queue.name, messages=answer.message_count, consumers=answer.consumer_count, seen_at=Now()
+                    )
+                )
+                channel.close()
+            except NotFound:
+                # The broker has closed the channel, not the connection.
+                missing.append(QueueState(name=queue.name, seen_at=Now(), remade_at=Now()))
+        _write(found, ["messages", "consumers", "seen_at"])
+        if missing:
+            log.error("queue was missing, declared anew", extra={"queues": [state.name for state in missing]})
+            _write(missing, ["messages", "consumers", "seen_at", "remade_at"])
+            topology.declare(self._connection)
+        return len(missing)
+
+
+def _write(states: list[QueueState], fields: list[str]) -> None:
+    QueueState.objects.bulk_create(states, update_conflicts=True, unique_fields=["name"], update_fields=fields)
