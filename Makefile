@@ -16,7 +16,7 @@ UV ?= $(firstword $(wildcard $(BIN)/uv) uv)
 
 BENCHES ?= relay api results lists
 
-.PHONY: help demo bench faults fuzz mutants test lint format types lock compose-check procfile clean
+.PHONY: help demo bench faults nemesis soak fuzz mutants test lint format types lock compose-check procfile clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -35,6 +35,17 @@ mutants: $(DEVELOPMENT) ## Put bugs into a copy of the code, one at a time, and 
 
 faults: $(DEVELOPMENT) ## The fault matrix on private servers [ONLY=F02,F13 SEED=1 MODE=both|safety|liveness WRAP="command before each row"]
 	@exec $(BIN)/python -m tests.faults.run --only "$(ONLY)" --seed $(or $(SEED),1) --mode $(or $(MODE),both)
+
+nemesis: $(DEVELOPMENT) ## Two or three faults at once, at random, then everything must drain [MINUTES=10 SEED=1]
+	@exec $(BIN)/python -m tests.faults.nemesis --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1)
+
+PLOTS := var/plots-venv
+$(PLOTS)/stamp: ops/soak/requirements.txt
+	@$(PYTHON) -m venv $(PLOTS) && $(PLOTS)/bin/pip install -q -r $< && touch $@
+
+soak: $(DEVELOPMENT) $(PLOTS)/stamp ## Sustained traffic with a fault every 30 s; figures and plots in var/soak [MINUTES=60 RATE=20 SEED=1]
+	@$(BIN)/python -m tests.faults.soak --minutes $(or $(MINUTES),60) --rate $(or $(RATE),20) --seed $(or $(SEED),1); \
+	  code=$$?; $(PLOTS)/bin/python ops/soak/plot.py var/soak; exit $$code
 
 FUZZ := var/fuzz-venv
 $(FUZZ)/stamp: requirements.txt ops/fuzz/requirements.txt

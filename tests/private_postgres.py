@@ -62,8 +62,8 @@ class PrivatePostgres:
         self._run("pg_ctl", "-D", self.data, "-l", self.folder / "server.log", "-w", "-t", "60", "start")
         wait_for(self._answers, 60, "the private PostgreSQL answers")
 
-    def stop(self, mode="fast"):
-        self._run("pg_ctl", "-D", self.data, "-w", "-t", "60", "-m", mode, "stop")
+    def stop(self, mode="fast", check=True):
+        self._run("pg_ctl", "-D", self.data, "-w", "-t", "60", "-m", mode, "stop", check=check)
         assert self.is_down(), "the private PostgreSQL still answers after its stop"
 
     def _answers(self):

@@ -111,7 +111,10 @@ def judge(evidence: Evidence, *, drained: bool = True) -> Verdict:
     if drained:
         _stuck(evidence, verdict)
     copies = Counter(event_id for event_id, _, _ in evidence.wire)
-    verdict.wire_dups = sum(count - 1 for count in copies.values())
+    # By the broker more than once, or by the broker and then by webhook too.
+    verdict.wire_dups = sum(count - 1 for count in copies.values()) + sum(
+        event.channel == "webhook" and event_id in copies for event_id, event in evidence.events.items()
+    )
     return verdict
 
 

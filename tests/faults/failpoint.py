@@ -5,6 +5,9 @@
 The product holds no code for this. The marker file gets one line, synced to disk, before each kill: the proof that the
 point was reached. `instead` does not kill: the call is left out, once per line.
 
+With FAKETIME set (and libfaketime preloaded) the process sleeps by select(): libfaketime 0.9.10 cannot do clock_nanosleep
+with a wall clock of its own beside the true monotonic one.
+
 FAILPOINT_TIMES (default 1): a process that finds as many lines in the marker runs unharmed, so that a supervisor's
 restart succeeds. FAILPOINT_MATCH: only calls whose arguments hold this text. FAILPOINT_CHANCE: the chance of each call.
 """
@@ -15,8 +18,10 @@ import importlib.util
 import os
 import random
 import runpy
+import select
 import signal
 import sys
+import time
 from pathlib import Path
 
 TIMES = int(os.environ.get("FAILPOINT_TIMES", "1"))
@@ -88,6 +93,8 @@ def main() -> None:
     assert dashes == "--" and when in {"before", "after", "instead"}
     module, _, function = point.partition(":")
     sys.path.insert(0, os.getcwd())
+    if "FAKETIME" in os.environ:
+        time.sleep = lambda seconds: select.select([], [], [], seconds) and None
     if spent(Path(marker)) < TIMES:
         sys.meta_path.insert(0, _Finder(module, function, when, int(skip), Path(marker)))
     if command[0] == "-m":

@@ -24,13 +24,13 @@ class Row:
     recovery: float = 60.0
     options: dict = field(default_factory=dict)
     quick: bool = False
-    # Why it cannot run here, if it cannot.
-    why_not: str = ""
+    # It needs a disk of its own of this size for the database.
+    disk_mb: int = 0
 
 
 def row(number: str, title: str, **options) -> Callable:
     """Registers a row; recovery, quick and the rest as in Row, everything else goes to World.begin."""
-    own = {name: options.pop(name) for name in ("recovery", "quick", "why_not") if name in options}
+    own = {name: options.pop(name) for name in ("recovery", "quick", "disk_mb") if name in options}
 
     def register(inject: Callable[["Run"], None]) -> Callable[["Run"], None]:
         ROWS[number] = Row(number, title, inject, options=options, **own)
@@ -62,7 +62,7 @@ def run_row(world: World, row: Row, seed: int, mode: str = "both", seconds: floa
     run = Run(world, random.Random(f"{row.number}/{seed}"))
     started = time.monotonic()
     world.begin(seed, **row.options)
-    run.note(in_flight=world.burst(260))
+    run.note(in_flight=world.burst(230))
     until = time.monotonic() + (seconds if mode == "safety" else 0)
     while True:
         row.inject(run)

@@ -6,8 +6,9 @@ import time
 
 import psycopg2
 
+from tests.faults.primitives import kill_a_backend
 from tests.faults.proxy import Cutter
-from tests.faults.row import Run, row
+from tests.faults.row import row
 from tests.faults.streams import commits, every_offset
 from tests.stack import wait_for
 
@@ -52,23 +53,10 @@ def backend_storm(run):
     killed = 0
     until = time.monotonic() + 8
     while time.monotonic() < until:
-        killed += kill_a_backend(run)
+        killed += kill_a_backend(run.world, run.random)
         time.sleep(0.25)
     run.note(backends_killed=killed)
     run.check(killed >= 10, "hardly any backend was killed")
-
-
-def kill_a_backend(run: Run) -> int:
-    world = run.world
-    pids = [
-        pid
-        for (pid,) in world.stack.sql(
-            "SELECT pid FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()", world.stack.name
-        )
-    ]
-    if not pids:
-        return 0
-    return int(world.stack.sql("SELECT pg_terminate_backend(%s)", run.random.choice(pids))[0][0])
 
 
 @row(
@@ -156,17 +144,13 @@ def connections_used_up(run):
         with contextlib.suppress(psycopg2.OperationalError):
             open_ones.append(psycopg2.connect(world.stack.database_url, user="other", connect_timeout=2))
             continue
-        kill_a_backend_as_superuser(run)
+        # An application's connection comes anew, and finds no room.
+        with contextlib.suppress(psycopg2.OperationalError):
+            kill_a_backend(world, run.random)
         time.sleep(0.1)
     run.note(taken=len(open_ones))
     for connection in open_ones:
         connection.close()
-
-
-def kill_a_backend_as_superuser(run: Run) -> None:
-    """Makes an application's connection come anew, and find no room."""
-    with contextlib.suppress(psycopg2.OperationalError):
-        kill_a_backend(run)
 
 
 @row("F32", "PostgreSQL read-only, as after a failover", recovery=30, quick=True)

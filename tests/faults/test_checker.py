@@ -166,6 +166,10 @@ def test_a_copy_on_the_wire_is_counted_and_is_no_harm(clean):
     clean.wire.append(clean.wire[0])
     verdict = judge(clean)
     assert verdict.wire_dups == 1 and not verdict.bad()
+    # The third event went by webhook; now the broker had it as well.
+    clean.wire.append(("e3", "b", 2))
+    verdict = judge(clean)
+    assert verdict.wire_dups == 2 and not verdict.bad()
 
 
 def test_what_waits_in_the_middle_of_faults_is_not_stuck_yet(clean):

@@ -31,7 +31,7 @@ SETTINGS = {
     "OUTBOX_FALLBACK_TIMEOUT_SECONDS": "4",
     "OUTBOX_PROBE_SECONDS": "0.5",
     "INBOX_LEASE_SECONDS": "6",
-    "RESULT_DEADLINE_SECONDS": "30",
+    "RESULT_DEADLINE_SECONDS": "45",
     "CONSUMER_RESULT_RETRY_SECONDS": "1 1 2 2 3 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5",
 }
 # After the last fault, everything has ended by then (seconds).
@@ -70,7 +70,7 @@ class World:
 
     # --- a run
 
-    def begin(self, seed: int, *, proxied=(), rate: float = 12.0, without=(), pool=("-P", "solo"), **env: str) -> None:
+    def begin(self, seed: int, *, proxied=(), rate: float = 8.0, without=(), pool=("-P", "solo"), **env: str) -> None:
         """Starts everything and waits until the first transactions have gone round."""
         self.seed, self.pool, self.sacrificed = seed, pool, set()
         self.runs += 1
