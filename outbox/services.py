@@ -130,27 +130,33 @@ def _body(event: Event) -> str:
 
 def history(key: str) -> list[EventState]:
     """The events of one key in order of their sequence."""
-    rows = OutboxMessage.objects.filter(key=key).order_by("sequence", "id")
-    return [
-        EventState(
-            row.id,
-            row.type,
-            row.sequence,
-            row.state,
-            row.channel or None,
-            time_of(row.id),
-            row.published_at,
-            row.attempts,
-        )
-        for row in rows
-    ]
+    return [_state_of(row) for row in OutboxMessage.objects.filter(key=key).order_by("sequence", "id")]
+
+
+def published_between(start: datetime, end: datetime, limit: int) -> list[EventState]:
+    """What was delivered from `start` to `end`, newest first, up to `limit`."""
+    rows = OutboxMessage.objects.filter(state=OutboxMessage.State.PUBLISHED, published_at__range=(start, end))
+    return [_state_of(row) for row in rows.order_by("-published_at")[:limit]]
+
+
+def _state_of(row: OutboxMessage) -> EventState:
+    return EventState(
+        row.id,
+        row.type,
+        row.sequence,
+        row.state,
+        row.channel or None,
+        time_of(row.id),
+        row.published_at,
+        row.attempts,
+    )
 
 
 def requeue(ids: Iterable[UUID]) -> int:
     """Makes dead or published events pending again, same id and bytes; returns how many changed. Safe to press twice."""
     changed = claim.requeue(list(ids))
     if changed:
-        wakeup.poke()
+        announce()
     return changed
 
 

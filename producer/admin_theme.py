@@ -85,6 +85,10 @@ def _icon(_: HttpRequest) -> str:
     return static("producer/icon.svg")
 
 
+def _styles(_: HttpRequest) -> str:
+    return static("outbox/ledger.css")
+
+
 UNFOLD = {
     "SITE_TITLE": "Producer",
     "SITE_HEADER": "Producer",
@@ -93,6 +97,7 @@ UNFOLD = {
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": _icon}],
     "SHOW_BACK_BUTTON": True,
     "BORDER_RADIUS": "6px",
+    "STYLES": [_styles],
     "COLORS": {"primary": PRIMARY},
     "COMMAND": {"search_models": False, "show_history": False},
     "SIDEBAR": {"show_search": False, "show_all_applications": False, "navigation": SIDEBAR},

@@ -98,6 +98,17 @@ WHITENOISE_USE_FINDERS = True
 
 UNFOLD = admin_theme.UNFOLD
 # The theme's log-in page forgets where it came from when nobody was sent there.
+# Who may see amounts and account numbers in the admin; and what anybody with a log-in may see of a message's body.
+# Everything else in it shows as dots, also what a Consumer adds one day.
+ADMIN_SENSITIVE_PERMISSION = "transactions.view_figures"
+ADMIN_PLAIN_MEMBERS = frozenset(
+    [
+        *("specversion", "id", "source", "type", "subject", "time", "datacontenttype", "sequence", "partitionkey"),
+        *("traceparent", "timestamp", "data", "transaction", "transaction_id", "transaction_version", "error", "code"),
+        *("external_id", "currency", "direction", "status", "version", "overdue", "transaction_date"),
+        *("created_at", "updated_at", "processed_at"),
+    ]
+)
 LOGIN_REDIRECT_URL = "admin:index"
 
 # --- Security headers ------------------------------------------------------------------------------------------------

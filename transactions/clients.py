@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -40,9 +41,14 @@ def add_key(client: ApiClient, expires_at: datetime | None = None) -> str:
     return key
 
 
-def revoke_key(key: ApiKey) -> bool:
-    """The key fails from the next request on. Pressing twice changes nothing."""
-    return bool(ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now()))
+def revoke_keys(ids: Iterable[int]) -> int:
+    """The keys fail from the next request on; returns how many still worked. Pressing twice changes nothing."""
+    return ApiKey.objects.filter(pk__in=list(ids), revoked_at=None).update(revoked_at=timezone.now())
+
+
+def set_active(ids: Iterable[int], active: bool) -> int:
+    """Lets clients in, or keeps all their keys out, from the next request on; returns how many changed."""
+    return ApiClient.objects.filter(pk__in=list(ids), active=not active).update(active=active)
 
 
 def digest(key: str) -> bytes:

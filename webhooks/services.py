@@ -148,7 +148,8 @@ def reapply(ids: Iterable[int]) -> int:
     """Lets settled but unapplied results be judged again; returns how many. Safe to press twice."""
     changed = inbox.reapply(ids)
     if changed:
-        nudge.poke()
+        # robust: the nudge is only the quick way; the sweep finds the rows without it.
+        transaction.on_commit(nudge.poke, robust=True)
     return changed
 
 

@@ -30,10 +30,10 @@ def test_only_the_hash_of_a_key_is_stored(api_key):
 
 def test_a_revoked_key_fails_on_the_next_request_and_revoking_twice_changes_nothing(api):
     assert status(api) == 200
-    assert clients.revoke_key(ApiKey.objects.get())
+    assert clients.revoke_keys([ApiKey.objects.get().pk])
     assert status(api) == 401
     revoked_at = ApiKey.objects.get().revoked_at
-    assert not clients.revoke_key(ApiKey.objects.get())
+    assert not clients.revoke_keys([ApiKey.objects.get().pk])
     assert ApiKey.objects.get().revoked_at == revoked_at
 
 
@@ -41,7 +41,7 @@ def test_a_client_has_several_keys_and_each_ends_alone(api, client):
     second = Api(client, clients.add_key(ApiClient.objects.get()))
     txn = api.create().json()
     assert second.get(f"transactions/{txn['id']}").json() == txn
-    clients.revoke_key(ApiKey.objects.order_by("id").first())
+    clients.revoke_keys([ApiKey.objects.order_by("id").first().pk])
     assert (status(api), status(second)) == (401, 200)
 
 

@@ -1,73 +1,24 @@
-"""Other packages' pages in our theme: users, groups, the audit log, schedules, task results."""
+"""Schedules in our theme: what runs by the clock."""
 
 from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.contrib.admin.models import LogEntry
-from django.contrib.auth.admin import GroupAdmin, UserAdmin
-from django.contrib.auth.models import Group, User
 from django.http import HttpRequest
 from django_celery_beat import admin as beat
 from django_celery_beat import models as schedules
-from django_celery_results.admin import GroupResultAdmin, TaskResultAdmin
-from django_celery_results.models import GroupResult, TaskResult
 from unfold.admin import ModelAdmin, TabularInline
-from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from outbox.ledger import LedgerAdmin
-
-for model in (
-    User,
-    Group,
-    TaskResult,
-    GroupResult,
-    schedules.PeriodicTask,
-    schedules.IntervalSchedule,
-    schedules.CrontabSchedule,
-    schedules.SolarSchedule,
-    schedules.ClockedSchedule,
-):
-    admin.site.unregister(model)
-
-
-@admin.register(User)
-class OperatorAdmin(UserAdmin, ModelAdmin):
-    """People who may log in, with their roles."""
-
-    form = UserChangeForm
-    add_form = UserCreationForm
-    change_password_form = AdminPasswordChangeForm
-
-
-@admin.register(Group)
-class RoleAdmin(GroupAdmin, ModelAdmin):
-    """Roles: what their people may see and do."""
-
-
-@admin.register(LogEntry)
-class AuditLogAdmin(LedgerAdmin):
-    """Who did what to which row, and why. Nobody edits it."""
-
-    list_display = ("action_time", "user", "content_type", "object_repr", "message")
-    list_select_related = ("user", "content_type")
-    ordering = ("-id",)
-
-    @admin.display(description="what and why")
-    def message(self, entry: LogEntry) -> str:
-        """The sentence as the object's own history shows it."""
-        return entry.get_change_message()
-
-
-@admin.register(TaskResult)
-class ThemedTaskResultAdmin(TaskResultAdmin, LedgerAdmin):
-    """What became of each Celery task."""
-
-
-@admin.register(GroupResult)
-class ThemedGroupResultAdmin(GroupResultAdmin, LedgerAdmin):
-    """Groups of tasks; the product starts none."""
+admin.site.unregister(
+    [
+        schedules.PeriodicTask,
+        schedules.IntervalSchedule,
+        schedules.CrontabSchedule,
+        schedules.SolarSchedule,
+        schedules.ClockedSchedule,
+    ]
+)
 
 
 class TaskWidget(UnfoldAdminSelectWidget, beat.TaskSelectWidget):
