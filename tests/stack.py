@@ -115,6 +115,7 @@ class Stack:
         self.env = {
             **os.environ,
             "DEBUG": "false",
+            "ADMIN_SECOND_FACTOR": "false",
             "SECRET_KEY": "e2e-" + self.name,
             "ALLOWED_HOSTS": "127.0.0.1",
             "DATABASE_URL": self.database_url,
@@ -312,7 +313,7 @@ class Stack:
         assert changes == [(1,)]
         assert self.sql("SELECT count(*) FROM transactions_transaction WHERE version <> 1") == [(0,)]
 
-    def reset(self):
+    def reset(self, purge=True):
         """Everything as after the set-up: no process, no row, no message. Quicker than a new stack, and as clean."""
         for process in self.processes.values():
             process.end()
@@ -321,9 +322,10 @@ class Stack:
             "TRUNCATE transactions_transaction, transactions_historyentry, transactions_idempotencykey, "
             "outbox_outboxmessage, outbox_channelstate, webhooks_inboxmessage, webhooks_reusedwebhookid"
         )
-        with kombu.Connection(self.broker_url) as connection, connection.channel() as channel:
-            for queue in QUEUES:
-                channel.queue_purge(queue)
+        if purge:
+            with kombu.Connection(self.broker_url) as connection, connection.channel() as channel:
+                for queue in QUEUES:
+                    channel.queue_purge(queue)
         for path in self.folder.glob("consumer.sqlite3*"):
             path.unlink()
         for path in self.folder.glob("*.marker"):

@@ -9,6 +9,11 @@ PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
 TABLES = "outbox_outboxmessage", "webhooks_inboxmessage", "transactions_transaction", "transactions_historyentry"
 # What a claim reads: bounded by what waits, whatever was published before.
 WORKING_INDEXES = "outbox_due", "outbox_key_waiting", "inbox_due"
+# A table or index with its partitions, where it has some.
+PARTS = (
+    " LEFT JOIN pg_class p ON p.relname = t.name LEFT JOIN LATERAL"
+    " (SELECT p.oid UNION ALL SELECT inhrelid FROM pg_inherits WHERE inhparent = p.oid) AS c(oid) ON true"
+)
 
 
 def sample(world) -> dict:
@@ -21,12 +26,11 @@ def sample(world) -> dict:
             world.stack.name,
         )
     )
-    # Sums over partitions where there are some.
     sizes = world.stack.sql(
         "SELECT t.name, coalesce(sum(pg_table_size(c.oid)), 0)::bigint, coalesce(sum(pg_indexes_size(c.oid)), 0)::bigint,"
-        " coalesce(sum(s.n_live_tup), 0)::bigint, coalesce(sum(s.n_dead_tup), 0)::bigint"
-        " FROM unnest(%s) AS t(name) LEFT JOIN pg_class c ON c.relkind = 'r' AND c.relname ~ ('^' || t.name)"
-        " LEFT JOIN pg_stat_user_tables s ON s.relid = c.oid GROUP BY 1",
+        " coalesce(sum(s.n_live_tup), 0)::bigint, coalesce(sum(s.n_dead_tup), 0)::bigint FROM unnest(%s) AS t(name)"
+        + PARTS
+        + " LEFT JOIN pg_stat_user_tables s ON s.relid = c.oid GROUP BY 1",
         list(TABLES),
     )
     found["tables"] = {
@@ -35,8 +39,9 @@ def sample(world) -> dict:
     }
     found["indexes"] = dict(
         world.stack.sql(
-            "SELECT i.name, coalesce(sum(pg_relation_size(c.oid)), 0)::bigint FROM unnest(%s) AS i(name)"
-            " LEFT JOIN pg_class c ON c.relkind = 'i' AND c.relname = i.name GROUP BY 1",
+            "SELECT t.name, coalesce(sum(pg_relation_size(c.oid)), 0)::bigint FROM unnest(%s) AS t(name)"
+            + PARTS
+            + " GROUP BY 1",
             list(WORKING_INDEXES),
         )
     )

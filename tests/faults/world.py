@@ -222,14 +222,19 @@ class World:
             proxy.close()
         self.proxies.clear()
         self.stack.env = dict(self.settings)
+        self._end_all()
+        # Those who start declare them anew.
+        with kombu.Connection(self.broker.url) as connection, connection.channel() as channel:
+            for queue in (*QUEUES, "producer.results.v1.dead", TAP):
+                channel.queue_delete(queue)
+        self.stack.sql("TRUNCATE faults_effect")
+        self.stack.reset(purge=False)
+
+    def _end_all(self) -> None:
         for process in self.stack.processes.values():
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.child.pid, signal.SIGCONT)
-        with kombu.Connection(self.broker.url) as connection, connection.channel() as channel:
-            for queue in (*QUEUES, TAP):
-                channel.queue_delete(queue)
-        self.stack.sql("TRUNCATE faults_effect")
-        self.stack.reset()
+            process.end()
 
     def close(self) -> None:
         if self.__dict__.get("load"):
@@ -239,10 +244,7 @@ class World:
         for proxy in self.proxies:
             proxy.close()
         if self.stack:
-            for process in self.stack.processes.values():
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.child.pid, signal.SIGCONT)
-                process.end()
+            self._end_all()
         self.broker.close()
         self.postgres.close()
 
