@@ -8,3 +8,7 @@ class OutboxConfig(AppConfig):
 
     name = "outbox"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Registers the checks; Django imports nothing else of ours for them."""
+        from outbox import checks  # noqa: F401 - Django's own hook for registration

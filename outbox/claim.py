@@ -17,6 +17,7 @@ from django.db.models.functions import Concat, Greatest, Now
 
 from outbox import retry_policy
 from outbox.batch import Batch, Refusal, Settled
+from outbox.conflicts import started_over
 from outbox.envelope import StoredEvent
 from outbox.lookups import AnyOf
 from outbox.models import OutboxMessage
@@ -37,17 +38,20 @@ LATE_COMMIT_SECONDS = 5.0
 _WAITING, _DEAD, _PUBLISHED = OutboxMessage.State.PENDING, OutboxMessage.State.DEAD, OutboxMessage.State.PUBLISHED
 
 # The first EXISTS is decided once: usually nothing is parked at all. SKIP LOCKED: whoever holds one is awake anyway.
+# The state, here and in all that follows, is for the planner: it then looks at one partition (outbox/partitions.py).
 _RELEASE = """
     UPDATE outbox_outboxmessage SET parked = false, due_at = statement_timestamp()
-     WHERE id = ANY(ARRAY(
+     WHERE state = 'pending' AND id = ANY(ARRAY(
            SELECT next.id FROM unnest(%s::text[]) AS wanted(key)
             CROSS JOIN LATERAL (
-                  SELECT id FROM outbox_outboxmessage AS m WHERE m.key = wanted.key AND m.parked
+                  SELECT id FROM outbox_outboxmessage AS m
+                   WHERE m.key = wanted.key AND m.parked AND m.state = 'pending'
                    ORDER BY m.sequence LIMIT %s FOR UPDATE SKIP LOCKED) AS next
-            WHERE EXISTS (SELECT 1 FROM outbox_outboxmessage WHERE parked)))
+            WHERE EXISTS (SELECT 1 FROM outbox_outboxmessage WHERE parked AND state = 'pending')))
 """
 
 
+@started_over
 def claim(*, limit: int, lease_seconds: float, relay: str, after: datetime | None = None) -> Batch:
     """Claims up to `limit` due events for `lease_seconds` (database clock).
 
@@ -107,7 +111,9 @@ def _bury_exhausted(rows: list[Row]) -> list[Row]:
     if not exhausted:
         return rows
     reason = "Attempts used up; every relay that claimed it died or lost its lease."
-    _of(row.id for row in exhausted).update(state=_DEAD, lease_token=None, parked=False, error=reason)
+    _of(row.id for row in exhausted).filter(state=_WAITING).update(
+        state=_DEAD, lease_token=None, parked=False, error=reason
+    )
     _release_parked({row.key for row in exhausted})
     return [row for row in rows if row.attempts < settings.OUTBOX_MAX_ATTEMPTS]
 
@@ -161,6 +167,7 @@ def _wait_for(blocker: Earlier) -> datetime | float:
     return PARK_SECONDS if blocker.leased else blocker.due_at
 
 
+@started_over
 def settle(
     batch: Batch,
     *,
@@ -225,34 +232,37 @@ def release(batch: Batch, reason: str = "") -> int:
     return settle(batch, confirmed=(), refused={}, channel="", confirm_ms=0, release_reason=reason).released
 
 
+@started_over
 def abandon(batch: Batch, reason: str) -> int:
     """Leaves a batch as a dead relay would, after a publisher raised: one of its events may be why, so all are suspects."""
     wait = _backoff(max(event.attempts for event in batch.events))
     return _mine(batch, [event.id for event in batch.events]).update(due_at=Now() + wait, error=reason)
 
 
-def requeue(ids: Iterable[UUID]) -> int:
+@started_over
+def requeue(ids: Collection[UUID]) -> int:
     """Dead or published events become pending again with fresh attempts. Pending ones are left alone: pressing twice is safe."""
-    return (
-        _of(ids)
-        .filter(state__in=[_DEAD, _PUBLISHED])
-        .update(
-            state=_WAITING,
-            attempts=0,
-            due_at=Now(),
-            parked=False,
-            discarded=False,
-            published_at=None,
-            confirm_ms=None,
-            channel="",
-            error="",
+    with transaction.atomic():
+        return (
+            _of(ids)
+            .filter(state__in=[_DEAD, _PUBLISHED])
+            .update(
+                state=_WAITING,
+                attempts=0,
+                due_at=Now(),
+                parked=False,
+                discarded=False,
+                published_at=None,
+                confirm_ms=None,
+                channel="",
+                error="",
+            )
         )
-    )
 
 
-def discard(ids: Iterable[UUID], reason: str) -> int:
+@started_over
+def discard(ids: Collection[UUID], reason: str) -> int:
     """Gives up events that nobody holds: dead, with `reason` before what was known, and no longer in the way of their key."""
-    ids = list(ids)
     idle = Q(state=_WAITING) & (Q(lease_token__isnull=True) | Q(due_at__lte=Now()))
     with transaction.atomic():
         changed = (

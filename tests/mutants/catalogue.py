@@ -102,7 +102,11 @@ RELAY = [
             "        alive = _bury_exhausted(seen)\n",
             "        _cursor[0] = max([_cursor[0], *(row.id for row in seen)])\n        alive = _bury_exhausted(seen)\n",
         ),
-        ("outbox/claim.py", "\n\ndef claim(", "\n\n_cursor = [UUID(int=0)]\n\n\ndef claim("),
+        (
+            "outbox/claim.py",
+            "\n\n@started_over\ndef claim(",
+            "\n\n_cursor = [UUID(int=0)]\n\n\n@started_over\ndef claim(",
+        ),
         tests=OUTBOX,
     ),
     _mutant(

@@ -1,4 +1,4 @@
-"""Looks at the outbox and puts it right: stats, requeue, discard."""
+"""Looks at the outbox and puts it right: stats, requeue, discard, prune."""
 
 import getpass
 import json
@@ -11,13 +11,14 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from outbox import services
 from outbox.models import OutboxMessage
+from outbox.prune import prune_once
 from outbox.stats import channel_stats, outbox_stats
 
 audit = logging.getLogger("outbox.audit")
 
 
 class Command(BaseCommand):
-    """manage.py outbox stats|requeue|discard."""
+    """manage.py outbox stats|requeue|discard|prune."""
 
     help = "Shows the outbox, or changes dead and waiting events."
 
@@ -25,6 +26,9 @@ class Command(BaseCommand):
         """One verb with its options."""
         verbs = parser.add_subparsers(dest="verb", required=True)
         verbs.add_parser("stats", help="depth, oldest age, dead, rate and channels, as JSON")
+        verbs.add_parser(
+            "prune", help="make the coming weeks' partitions and drop what is past its retention (beat does it)"
+        )
         requeue = verbs.add_parser("requeue", help="make dead (or published) events pending again")
         discard = verbs.add_parser(
             "discard", help="give up waiting or dead events: dead with your reason, blocking nobody"
@@ -40,6 +44,9 @@ class Command(BaseCommand):
             self.stdout.write(
                 json.dumps({**asdict(outbox_stats()), "channels": [asdict(channel) for channel in channel_stats()]})
             )
+            return
+        if options["verb"] == "prune":
+            self.stdout.write(f"prune: {sum(iter(prune_once, 0))} gone")
             return
         ids = self._ids(options)
         again = options["verb"] == "requeue"
