@@ -35,7 +35,8 @@ def read_env(path: Path) -> dict[str, str]:
 def main(path: Path) -> int:
     commands = read_procfile(path)
     release = commands.pop("release", None)
-    environment = {**read_env(ROOT / ".env"), **os.environ, "PYTHONUNBUFFERED": "1"}
+    shared = {"PROMETHEUS_MULTIPROC_DIR": str(ROOT / "var" / "metrics"), "PYTHONUNBUFFERED": "1"}
+    environment = {**shared, **read_env(ROOT / ".env"), **os.environ}
     # Our own import of the Producer sets it; the Consumer has settings of its own.
     environment.pop("DJANGO_SETTINGS_MODULE", None)
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"

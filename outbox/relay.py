@@ -9,7 +9,7 @@ from datetime import datetime
 
 from django.conf import settings
 
-from outbox import delivery
+from outbox import delivery, instruments
 from outbox.batch import Batch
 from outbox.claim import abandon, claim, release, settle
 from outbox.publisher import Outcome, Publisher, in_order
@@ -106,6 +106,7 @@ def _settle(batch: Batch, outcome: Outcome, choice: delivery.Choice, publisher: 
         confirm_ms=elapsed_ms,
         release_reason=outcome.trouble.reason if outcome.trouble else _OVERTAKEN,
     )
+    instruments.batch_settled(batch.events, outcome, settled, publisher.name, elapsed_ms / 1000)
     if outcome.trouble:
         delivery.failed(publisher, outcome.trouble)
         log.warning("channel away", extra={"channel": publisher.name, "reason": outcome.trouble.reason})

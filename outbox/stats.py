@@ -81,13 +81,15 @@ class ProcessStats:
 
 @dataclass(frozen=True, slots=True)
 class QueueStats:
-    """One queue; the numbers are `age_seconds` old. `remade_seconds`: how long ago it had to be declared anew."""
+    """One queue; the numbers are `age_seconds` old. `remade_seconds`: how long ago it had to be declared anew,
+    `remade_at`: the same as unix time, 0 for never."""
 
     name: str
     messages: int
     consumers: int
     age_seconds: float
     remade_seconds: float | None
+    remade_at: float
 
 
 def process_stats(now: datetime | None = None) -> list[ProcessStats]:
@@ -116,6 +118,7 @@ def queue_stats(now: datetime | None = None) -> list[QueueStats]:
             state.consumers,
             max(0.0, (now - state.seen_at).total_seconds()),
             max(0.0, (now - state.remade_at).total_seconds()) if state.remade_at else None,
+            state.remade_at.timestamp() if state.remade_at else 0.0,
         )
         for state in QueueState.objects.order_by("name")
     ]
@@ -137,6 +140,11 @@ def backlog(now: datetime | None = None) -> Backlog:
         cursor.execute(statement, [AT_MOST + 1, OLDEST_AMONG, AT_MOST + 1])
         waiting, oldest, dead = cursor.fetchone()
     return Backlog(shown(waiting), _age(oldest, now or database_now()), shown(dead))
+
+
+def parked_count() -> int:
+    """Events that wait for an earlier one of their key."""
+    return OutboxMessage.objects.filter(state="pending", parked=True).count()
 
 
 def shown(count: int) -> str:

@@ -12,7 +12,7 @@ from django.db import DatabaseError, InterfaceError, connection
 from producer import lights_broker, lights_processes, lights_work
 from producer.light import Condition, Level, Scene
 
-__all__ = ["Condition", "Level", "current", "worst"]
+__all__ = ["Condition", "Level", "Scene", "current", "worst"]
 
 log = logging.getLogger(__name__)
 

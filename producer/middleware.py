@@ -8,6 +8,7 @@ from django.core.exceptions import DisallowedHost
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 
+from producer import observed
 from transactions.exceptions import as_problem, problem_response
 from transactions.problems import ProblemError
 
@@ -30,6 +31,7 @@ class RequestIdMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Always a new id: one that the client chose could repeat. A bad Host header ends here."""
+        began = observed.begin()
         request.request_id = str(uuid.uuid4())  # type: ignore[attr-defined]
         try:
             request.get_host()
@@ -41,6 +43,7 @@ class RequestIdMiddleware:
         response.headers.setdefault("X-Request-ID", request.request_id)  # type: ignore[attr-defined]
         if request.path.startswith(ADMIN):
             response.headers["Content-Security-Policy"] = ADMIN_CONTENT_SECURITY_POLICY
+        observed.answered(request, response, began)
         return response
 
 

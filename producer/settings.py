@@ -5,7 +5,7 @@ from pathlib import Path
 
 import django_stubs_ext
 
-from producer import admin_theme
+from producer import admin_theme, metric_files
 from producer import env as environment
 from producer.env import ROOT, env
 from producer.logs import log_configuration
@@ -43,6 +43,10 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "django_celery_beat",
     "django_celery_results",
+    "axes",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
+    "django_otp.plugins.otp_static",
     "outbox",
     "transactions",
     "webhooks",
@@ -59,6 +63,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "producer.admin_middleware.AdminMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
@@ -97,7 +102,6 @@ STATIC_ROOT = env.str("STATIC_ROOT", default=str(ROOT / "var" / "static"))
 WHITENOISE_USE_FINDERS = True
 
 UNFOLD = admin_theme.UNFOLD
-# The theme's log-in page forgets where it came from when nobody was sent there.
 # Who may see amounts and account numbers in the admin; and what anybody with a log-in may see of a message's body.
 # Everything else in it shows as dots, also what a Consumer adds one day.
 ADMIN_SENSITIVE_PERMISSION = "transactions.view_figures"
@@ -109,6 +113,7 @@ ADMIN_PLAIN_MEMBERS = frozenset(
         *("created_at", "updated_at", "processed_at"),
     ]
 )
+# The theme's log-in page forgets where it came from when nobody was sent there.
 LOGIN_REDIRECT_URL = "admin:index"
 
 # --- Security headers ------------------------------------------------------------------------------------------------
@@ -120,9 +125,33 @@ CSRF_COOKIE_SECURE = HTTPS_ONLY
 SECURE_HSTS_SECONDS = int(timedelta(days=365).total_seconds()) if HTTPS_ONLY else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS_ONLY
 SECURE_HSTS_PRELOAD = HTTPS_ONLY
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BEHIND_TLS_PROXY", default=False) else None
+BEHIND_TLS_PROXY = env.bool("BEHIND_TLS_PROXY", default=False)
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_TLS_PROXY else None
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
+
+# --- Logging in to the admin -----------------------------------------------------------------------------------------
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+# Off: a password alone opens the admin.
+ADMIN_SECOND_FACTOR = env.bool("ADMIN_SECOND_FACTOR", default=not DEBUG)
+OTP_TOTP_ISSUER = "Producer"
+# A night shift; and a browser that is closed logs out.
+SESSION_COOKIE_AGE = int(timedelta(hours=12).total_seconds())
+SESSION_EXPIRE_AT_BROWSER_CLOSE = True
+# Wrong passwords of one name from one address. By name alone, anybody could lock anybody out; by address alone, one
+# colleague the whole office.
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_CLIENT_IP_CALLABLE = "producer.admin_middleware.client_address"
+AXES_LOCKOUT_TEMPLATE = "producer/locked_out.html"
+# Our own pages for them, in the theme.
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
+# Its middleware runs inside AdminMiddleware, for the admin alone.
+SILENCED_SYSTEM_CHECKS = ["axes.W002"]
 
 # --- The HTTP API ----------------------------------------------------------------------------------------------------
 REST_FRAMEWORK = {
@@ -206,6 +235,14 @@ INBOX_LEASE_SECONDS = env.int("INBOX_LEASE_SECONDS", default=30)
 INBOX_MAX_ATTEMPTS = env.int("INBOX_MAX_ATTEMPTS", default=12)
 INBOX_UNMATCHED_HOURS = env.int("INBOX_UNMATCHED_HOURS", default=24)
 INBOX_KEEP_DAYS = env.int("INBOX_KEEP_DAYS", default=90)
+
+# --- Metrics ---------------------------------------------------------------------------------------------------------
+# Off: /metrics shows only what the database knows, and nobody counts or times anything.
+METRICS = env.bool("METRICS", default=True)
+# Where the processes share their counters. Empty: /metrics shows those of the web process that answers.
+METRICS_FOLDER = env.str("PROMETHEUS_MULTIPROC_DIR", default="")
+if METRICS and METRICS_FOLDER:
+    metric_files.prepare(Path(METRICS_FOLDER))
 
 # --- Logs ------------------------------------------------------------------------------------------------------------
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")

@@ -3,6 +3,12 @@
 from django.db import connection
 
 from outbox.stats import AT_MOST, shown
+from transactions.models import Transaction
+
+
+def overdue_count() -> int:
+    """Exactly, for a scrape."""
+    return Transaction.objects.filter(overdue=True).count()
 
 
 def overdue() -> str:

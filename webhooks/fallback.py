@@ -15,6 +15,7 @@ from uuid import UUID
 from django.conf import settings
 
 from outbox.publisher import Outcome, PublishError, Refusal, StoredEvent
+from webhooks import instruments
 from webhooks.keys import can_sign, consumer_keys
 from webhooks.pinned_http import Answer, PinnedConnection, resolve
 from webhooks.signing import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, Key, sign
@@ -163,11 +164,15 @@ class _Batch:
         try:
             answer = self._attempt(connection, event)
         except Exception as error:
+            instruments.SENT.labels("none").inc()
             connection.close()
             self._stop(PublishError(f"No answer from the webhook: {_words(error)}"))
             return False
+        seconds = time.monotonic() - started
+        instruments.SENT.labels(f"{answer.status // 100}xx").inc()
+        instruments.SENT_SECONDS.observe(seconds)
         with self._lock:
-            self._slowest = max(self._slowest, time.monotonic() - started)
+            self._slowest = max(self._slowest, seconds)
         return self._judge(event, answer)
 
     def _attempt(self, connection: PinnedConnection, event: StoredEvent) -> Answer:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.db import transaction
 
-from webhooks import inbox, nudge
+from webhooks import inbox, instruments, nudge
 from webhooks.inbox import State
 from webhooks.keys import prove_result
 from webhooks.results import ResultFormatError, read_result
@@ -46,6 +46,7 @@ def receive(verified: Verified, body: bytes, *, door: str) -> Received:
             transaction_id=result.transaction_id,
             result_type=result.type,
         )
+    instruments.RECEIVED.labels(door, recorded.state if recorded.new else "repeated").inc()
     log.info("result received", extra={"webhook_id": verified.webhook_id, "state": recorded.state, "door": door})
     if not recorded.new:
         return Received(verified.webhook_id, recorded.state, recorded.reason, new=False)

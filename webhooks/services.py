@@ -10,7 +10,7 @@ from django.db import DatabaseError, InterfaceError, connection, transaction
 
 from transactions import services as transactions
 from transactions.states import Verdict
-from webhooks import inbox, nudge
+from webhooks import inbox, instruments, nudge
 from webhooks.database_trouble import Trouble, database_trouble
 from webhooks.inbox import Claimed, LeaseLostError, State
 from webhooks.results import ResultFormatError, read_result
@@ -90,6 +90,7 @@ def _apply_batch(batch: list[Claimed], stop: float) -> Counter[str]:
     finally:
         if waiting:
             _hand_back(waiting)
+    instruments.looked_at([row.received_at for row in batch], counts)
     return counts
 
 

@@ -10,6 +10,7 @@ from producer.demo.keys import DemoKeys
 ROOT = Path(__file__).resolve().parents[2]
 VAR = ROOT / "var"
 LOGS = VAR / "log"
+METRICS = VAR / "metrics"
 KEYS_FILE = VAR / "demo-keys.json"
 EXPORTS_FILE = VAR / "demo.env"
 LOCK_FILE = VAR / "demo.lock"
@@ -37,6 +38,8 @@ def defaults_for_settings(keys: DemoKeys) -> dict[str, str]:
         "DEBUG": "false",
         "SECRET_KEY": keys.secret_key,
         "ALLOWED_HOSTS": "127.0.0.1,localhost",
+        # The log-in that it prints is for the first minutes; nobody enrols a phone for them.
+        "ADMIN_SECOND_FACTOR": "false",
         "LOG_LEVEL": "INFO",
     }
 
@@ -48,6 +51,7 @@ def producer_environment(base: Mapping[str, str], keys: DemoKeys, places: Places
         "PUBLIC_URL": places.producer_url,
         "RESULT_WEBHOOK_SECRETS": keys.result_webhook_secret,
         "PYTHONUNBUFFERED": "1",
+        "PROMETHEUS_MULTIPROC_DIR": str(METRICS),
     }
     if places.consumer_url is not None:
         made["CONSUMER_WEBHOOK_URL"] = f"{places.consumer_url}/webhooks/events"
