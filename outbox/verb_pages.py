@@ -41,12 +41,12 @@ class VerbAdmin(ModelAdmin):
             verb.name: (_start, verb.name, verb.title) for verb in self.verbs if self.has_verb_permission(request, verb)
         }
 
-    def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
+    def response_action(self, request: HttpRequest, queryset: Any, *args: Any, **kwargs: Any) -> Any:
         """Only ticked rows: a forged `select_across` would lock the whole table."""
         posted: Any = request.POST.copy()
         posted["select_across"] = "0"
         request.POST = posted
-        return super().response_action(request, queryset)
+        return super().response_action(request, queryset, *args, **kwargs)
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None

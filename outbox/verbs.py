@@ -96,6 +96,12 @@ def _snapshot(verb: Verb, model: type[models.Model], ids: Sequence[Any]) -> dict
     return {row.pk: {"": str(row), **{name: _plain(getattr(row, name)) for name in verb.audited}} for row in rows}
 
 
+def _changes(was: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    return [
+        f"{name}: {was[name] or '-'} → {value or '-'}" for name, value in now.items() if name and was[name] != value
+    ]
+
+
 def _plain(value: Any) -> str:
     if isinstance(value, str | int | bool) or value is None:
         return str(value)
@@ -113,13 +119,9 @@ def _write_log(
 ) -> None:
     content_type = ContentType.objects.get_for_model(model)
     entries = []
-    for pk, now in after.items():
-        was = before.get(pk, {})
-        changes = [
-            f"{name}: {was.get(name) or '-'} → {value or '-'}"
-            for name, value in now.items()
-            if name and was.get(name) != value
-        ]
+    for pk, was in before.items():
+        now = after.get(pk)
+        changes = ["the row is gone"] if now is None else _changes(was, now)
         if pk in notes:
             changes.append(notes[pk])
         if not changes:
@@ -129,7 +131,7 @@ def _write_log(
                 user_id=str(request.user.pk),
                 content_type=content_type,
                 object_id=str(pk),
-                object_repr=now[""][:200],
+                object_repr=was[""][:200],
                 action_flag=CHANGE,
                 change_message=f"{verb.title}. Reason: {reason} Changed: {'; '.join(changes)}",
             )

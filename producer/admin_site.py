@@ -7,9 +7,9 @@ from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, JsonResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
-from unfold.sites import UnfoldAdminSite
 
 from producer import dashboard
+from producer.guarded_site import GuardedSite
 from producer.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 MAY_SEE = ("transactions.view_transaction", "outbox.view_outboxmessage", "webhooks.view_inboxmessage")
 
 
-class OperatorsSite(UnfoldAdminSite):
+class OperatorsSite(GuardedSite):
     """Where operators see what is stuck, and put it right."""
 
     index_title = "Overview"

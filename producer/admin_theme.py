@@ -75,6 +75,8 @@ SIDEBAR = [
             _page("Users", "person", "auth", "user"),
             _page("Roles", "badge", "auth", "group"),
             _page("Audit log", "fact_check", "admin", "logentry"),
+            _page("Log-ins", "login", "axes", "accesslog"),
+            _page("Failed log-ins", "lock", "axes", "accessattempt"),
         ],
     },
 ]
@@ -100,5 +102,11 @@ UNFOLD = {
     "STYLES": [_styles],
     "COLORS": {"primary": PRIMARY},
     "COMMAND": {"search_models": False, "show_history": False},
+    "ACCOUNT": {
+        "navigation": [
+            {"title": "Change password", "link": reverse_lazy("admin:password_change")},
+            {"title": "Second factor", "link": reverse_lazy("admin:second-factor")},
+        ]
+    },
     "SIDEBAR": {"show_search": False, "show_all_applications": False, "navigation": SIDEBAR},
 }

@@ -100,3 +100,17 @@ def not_embedded(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             )
         ]
     return []
+
+
+@register(deploy=True)
+def second_factor_is_asked_for(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """producer.W004: behind the admin are keys and money; a password alone is often known to somebody else."""
+    if not settings.ADMIN_SECOND_FACTOR:
+        return [
+            Warning(
+                "The admin opens with a password alone.",
+                hint="Remove ADMIN_SECOND_FACTOR=false: people enrol an authenticator app at their next log-in.",
+                id="producer.W004",
+            )
+        ]
+    return []

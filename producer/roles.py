@@ -12,8 +12,9 @@ VERBS = {
     ("transactions", "apikey"): ("revoke",),
     ("webhooks", "inboxmessage"): ("reapply", "discard"),
     ("webhooks", "webhookkey"): ("rotate", "retire"),
-    ("django_celery_beat", "periodictask"): ("pause", "resume", "runnow"),
-    ("auth", "user"): ("forgetfactor", "unlock"),
+    ("django_celery_beat", "periodictask"): ("pause", "resume"),
+    ("auth", "user"): ("forgetfactor",),
+    ("axes", "accessattempt"): ("unlock",),
 }
 FIGURES = ("transactions", "transaction", "view_figures", "Can see amounts and account numbers")
 LEDGERS = [
@@ -30,7 +31,13 @@ LEDGERS = [
     ("django_celery_results", "taskresult"),
     ("django_celery_beat", "periodictask"),
 ]
-AUDIT = [("admin", "logentry"), ("auth", "user"), ("auth", "group")]
+AUDIT = [
+    ("admin", "logentry"),
+    ("auth", "user"),
+    ("auth", "group"),
+    ("axes", "accessattempt"),
+    ("axes", "accesslog"),
+]
 
 OPERATOR, AUDITOR, SEES_FIGURES = "operator", "auditor", "sees figures"
 
@@ -45,7 +52,7 @@ def install(apps: Any) -> list[str]:
         for model in VERBS
         for verb in VERBS[model]
     ]
-    people = [permission for permission in verbs if permission.content_type.app_label == "auth"]
+    people = [permission for permission in verbs if permission.content_type.app_label in {"auth", "axes"}]
     figures = _permission(apps, *FIGURES)
     ledgers = _views(apps, LEDGERS)
     _role(apps, OPERATOR, [*ledgers, *(permission for permission in verbs if permission not in people)])

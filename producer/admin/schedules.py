@@ -10,6 +10,10 @@ from django_celery_beat import models as schedules
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
+from outbox.verb_pages import VerbAdmin
+from outbox.verbs import Outcome, Press, Verb
+from scheduler import services
+
 admin.site.unregister(
     [
         schedules.PeriodicTask,
@@ -32,14 +36,38 @@ class PeriodicTaskForm(beat.PeriodicTaskForm):
     task = forms.CharField(label="Task (custom)", required=False, max_length=200, widget=UnfoldAdminTextInputWidget)
 
 
+def _pause(press: Press) -> Outcome:
+    return Outcome(services.set_enabled(press.ids, False))
+
+
+def _resume(press: Press) -> Outcome:
+    return Outcome(services.set_enabled(press.ids, True))
+
+
 @admin.register(schedules.PeriodicTask)
-class ThemedPeriodicTaskAdmin(beat.PeriodicTaskAdmin, ModelAdmin):
-    """What runs by the clock. Pause it here; beat writes back what schedule.py says when it starts."""
+class ThemedPeriodicTaskAdmin(VerbAdmin, beat.PeriodicTaskAdmin, ModelAdmin):
+    """What runs by the clock. Pause it here; beat writes back what schedule.py says of intervals when it starts."""
 
     form = PeriodicTaskForm
     # Beat's own template adds a script in line, which our Content-Security-Policy refuses.
     change_form_template = None  # type: ignore[assignment]
     date_hierarchy = None  # type: ignore[assignment]
+    list_filter = ["enabled"]
+    verbs = (
+        Verb(
+            "pause",
+            "Pause",
+            "The task does not run until it is resumed. Without `relay` events go out only by wake-ups, without `inbox` "
+            "failed results are not tried again, without `overdue` nobody notices late results.",
+            _pause,
+            ("enabled",),
+            lambda row: row.enabled,
+            dangerous=True,
+        ),
+        Verb(
+            "resume", "Resume", "The task runs by the clock again.", _resume, ("enabled",), lambda row: not row.enabled
+        ),
+    )
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         """Beat's page warns when its own scheduler class is not in use; ours is made of it."""
