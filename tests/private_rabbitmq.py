@@ -43,9 +43,9 @@ class PrivateRabbitMQ:
             self.process = subprocess.Popen(
                 ["/usr/lib/rabbitmq/bin/rabbitmq-server"], env=self.env, stdout=log, stderr=log, start_new_session=True
             )
-        wait_for(self._answers, 90, "the private RabbitMQ node answers")
+        wait_for(self.answers, 90, "the private RabbitMQ node answers")
 
-    def _answers(self):
+    def answers(self):
         """It accepts before it serves: only a protocol header answered by connection.start counts."""
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as sock:
             sock.settimeout(2)

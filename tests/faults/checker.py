@@ -55,7 +55,8 @@ class Evidence:
     told: list[Told] = field(default_factory=list)
     # Transactions whose cancellation was answered with 204.
     told_canceled: set[str] = field(default_factory=set)
-    attempted_keys: set[str] = field(default_factory=set)
+    # Idempotency keys that were used, with the number of transactions that each stands for.
+    attempted: dict[str, int] = field(default_factory=dict)
     rows: dict[str, Row] = field(default_factory=dict)
     effects: list[Effect] = field(default_factory=list)
     events: dict[str, Event] = field(default_factory=dict)
@@ -102,8 +103,8 @@ class Verdict:
 
 def judge(evidence: Evidence, *, drained: bool = True) -> Verdict:
     """`drained` False: in the middle of faults, where what waits is no failure yet."""
-    verdict = Verdict(sent=len(evidence.attempted_keys))
-    verdict.confirmed = len({told.key for told in evidence.told} & evidence.attempted_keys)
+    verdict = Verdict(sent=sum(evidence.attempted.values()))
+    verdict.confirmed = len({told.id for told in evidence.told if told.key in evidence.attempted})
     _lost(evidence, verdict)
     _phantom(evidence, verdict)
     _double(evidence, verdict)

@@ -51,7 +51,7 @@ def gather(stack, log_path: Path, wire: list, queues: dict[str, int], sacrificed
     entries = read_clients(log_path)
     found = Evidence(told=told_by(entries), wire=list(wire), queues=queues, sacrificed=sacrificed)
     found.told_canceled = {entry["target"].rpartition("/")[2] for entry in entries if entry.get("status") == 204}
-    found.attempted_keys = {entry["key"] for entry in entries if entry["key"]}
+    found.attempted = {entry["key"]: entry.get("count", 1) for entry in entries if entry["key"]}
     found.rows = {
         txn_id: Row(status, version, amount)
         for txn_id, status, version, amount in stack.sql(

@@ -16,7 +16,7 @@ CHANGE_SHARE, CANCEL_SHARE = 0.10, 0.05
 class Load:
     """Threads with a rate between them. What a client was told is on disk before it goes on: the log is the evidence."""
 
-    def __init__(self, url: str, key: str, folder: Path, seed: int, *, rate: float = 8.0, threads: int = 6) -> None:
+    def __init__(self, url: str, key: str, folder: Path, seed: int, *, rate: float = 6.0, threads: int = 6) -> None:
         self.url, self.key, self.rate, self.threads = url, key, rate, threads
         self.log_path = folder / "clients.jsonl"
         self._log = self.log_path.open("a", buffering=1)
@@ -112,6 +112,8 @@ class Load:
         headers = {"Idempotency-Key": key} if key else {"If-Match": "*"}
         started, at = time.monotonic(), time.time()
         entry = {"at": at, "op": op, "key": key, **more}
+        if op == "batch":
+            entry["count"] = len(body["transactions"])
         try:
             answer = session.request(
                 method, f"{self.url}/api/v1/{path}", json=body, headers=headers, timeout=TRY_SECONDS

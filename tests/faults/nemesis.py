@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.faults.primitives import PRIMITIVES, Primitive, heal_everything
 from tests.faults.row import Row, Run, run_row
-from tests.faults.run import OUT
+from tests.faults.run import OUT, end_in_order
 from tests.faults.world import DRAIN_SECONDS, World
 
 
@@ -79,6 +79,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
+    end_in_order()
     OUT.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="nemesis-"))
     row = Row("F41", "Random nemesis", storm(options.minutes), DRAIN_SECONDS, {"proxied": ("broker", "database")})

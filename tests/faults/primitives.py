@@ -12,7 +12,7 @@ import psycopg2
 
 from tests.faults import replayer
 from tests.faults.proxy import DOWN, UP, Cutter
-from tests.faults.streams import commits, every_offset, frame_boundaries, publishes_an_event
+from tests.faults.streams import IN_A_CONFIRM, IN_AN_ANSWER, commits, every_offset, frame_boundaries, publishes_an_event
 from tests.faults.world import World
 from tests.stack import wait_for
 
@@ -140,7 +140,7 @@ def cut_broker(world, rng, seconds):
 
 @primitive("cut frames to the broker", "broker's network")
 def cut_frames(world, rng, seconds):
-    world.broker_proxy.cutter = Cutter(publishes_an_event, frame_boundaries, 21, gap=0.3)
+    world.broker_proxy.cutter = Cutter(publishes_an_event, frame_boundaries, IN_A_CONFIRM, gap=0.3)
     time.sleep(seconds)
     world.broker_proxy.cutter = None
 
@@ -168,7 +168,7 @@ def cut_database(world, rng, seconds):
 
 @primitive("cut COMMITs", "database's network")
 def cut_commits(world, rng, seconds):
-    world.db_proxy.cutter = Cutter(commits, every_offset, 18, gap=0.2)
+    world.db_proxy.cutter = Cutter(commits, every_offset, IN_AN_ANSWER, gap=0.2)
     time.sleep(seconds)
     world.db_proxy.cutter = None
 
@@ -215,4 +215,4 @@ def heal_everything(world: World) -> None:
         world.postgres.start()
     if world.broker.process.poll() is not None:
         world.broker.start()
-    wait_for(lambda: world.broker.ctl("list_queues", check=False) != "", 60, "RabbitMQ answers")
+    wait_for(world.broker.answers, 60, "RabbitMQ answers")

@@ -7,7 +7,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -26,11 +26,11 @@ class Parser(Protocol):
 
 @dataclass
 class Cutter:
-    """Cuts connections at chosen bytes of chosen messages: up before the message is whole, down within its answer."""
+    """Cuts connections at chosen bytes of chosen messages: up before the message is whole, down after so many bytes of its answer."""
 
     matches: Callable[[bytes], bool]
     places: Callable[[bytes], list[int]]
-    down_bytes: int
+    down: Sequence[int]
     # Between two cuts, so that work gets done (seconds).
     gap: float = 0.3
     done: list[tuple[str, int]] = field(default_factory=list)
@@ -40,7 +40,7 @@ class Cutter:
         """Where to cut now, or None. Goes through all places in both directions, then from the start."""
         if time.monotonic() < self._next_at or not self.matches(message):
             return None
-        plan = [*((UP, place) for place in self.places(message)), *((DOWN, at) for at in range(self.down_bytes + 1))]
+        plan = [*((UP, place) for place in self.places(message)), *((DOWN, at) for at in self.down)]
         choice = plan[len(self.done) % len(plan)]
         self.done.append(choice)
         self._next_at = time.monotonic() + self.gap

@@ -9,11 +9,8 @@ import psycopg2
 from tests.faults.primitives import kill_a_backend
 from tests.faults.proxy import Cutter
 from tests.faults.row import row
-from tests.faults.streams import commits, every_offset
+from tests.faults.streams import IN_AN_ANSWER, commits, every_offset
 from tests.stack import wait_for
-
-# CommandComplete for a COMMIT (12 bytes) and ReadyForQuery (6).
-COMMIT_ANSWER_BYTES = 18
 
 
 @row("F25", "PostgreSQL restarted: fast, immediate, killed", recovery=30)
@@ -67,16 +64,16 @@ def backend_storm(run):
 )
 def commit_unknown(run):
     proxy = run.world.db_proxy
-    cutter = Cutter(commits, every_offset, COMMIT_ANSWER_BYTES, gap=0.15)
+    cutter = Cutter(commits, every_offset, IN_AN_ANSWER, gap=0.15)
     proxy.cutter = cutter
-    wait_for(lambda: len(cutter.done) >= 120, 90, "120 cuts")
+    wait_for(lambda: len(cutter.done) >= 140, 120, "140 cuts")
     proxy.cutter = None
     run.note(cuts=len(cutter.done), places=len(set(cutter.done)))
 
 
 @row("F27q", "The outcome of a COMMIT is unknown, quickly", proxied=("database",), recovery=30, quick=True)
 def commit_unknown_quickly(run):
-    cutter = Cutter(commits, every_offset, COMMIT_ANSWER_BYTES, gap=0.1)
+    cutter = Cutter(commits, every_offset, IN_AN_ANSWER, gap=0.1)
     run.world.db_proxy.cutter = cutter
     wait_for(lambda: len(cutter.done) >= 40, 60, "40 cuts")
     run.world.db_proxy.cutter = None
@@ -138,6 +135,8 @@ def long_lock(run):
 def connections_used_up(run):
     world = run.world
     open_ones = []
+    with contextlib.suppress(psycopg2.errors.DuplicateObject):
+        world.postgres.sql("CREATE ROLE other LOGIN")
     until = time.monotonic() + 8
     # Backends of ours that end make room, which is taken at once.
     while time.monotonic() < until:
@@ -149,6 +148,7 @@ def connections_used_up(run):
             kill_a_backend(world, run.random)
         time.sleep(0.1)
     run.note(taken=len(open_ones))
+    run.check(len(open_ones) > 50, "hardly a connection was taken")
     for connection in open_ones:
         connection.close()
 

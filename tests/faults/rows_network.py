@@ -5,12 +5,10 @@ from collections import Counter
 
 from tests.faults.proxy import DOWN, UP, Cutter
 from tests.faults.row import row
-from tests.faults.streams import frame_boundaries, publishes_an_event
+from tests.faults.streams import IN_A_CONFIRM, frame_boundaries, publishes_an_event
 from tests.stack import wait_for
 
 BOTH = ("broker", "database")
-# basic.ack: a frame of 7 + 13 + 1 bytes.
-ACK_BYTES = 21
 
 
 @row("F21", "Connections cut and reset, to broker and database", proxied=BOTH, recovery=30, quick=True)
@@ -76,7 +74,7 @@ def slow(run):
     OUTBOX_FALLBACK_AFTER_SECONDS="600",
 )
 def cut_at_frames(run):
-    cutter = Cutter(publishes_an_event, frame_boundaries, ACK_BYTES, gap=0.2)
+    cutter = Cutter(publishes_an_event, frame_boundaries, IN_A_CONFIRM, gap=0.2)
     run.world.broker_proxy.cutter = cutter
     # Eleven places in three frames, and 22 in the confirm: each at least once.
     wait_for(lambda: len(cutter.done) >= 34, 120, "34 cuts")

@@ -5,6 +5,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -37,12 +38,24 @@ def main() -> None:
     if unknown:
         raise SystemExit(f"No such row: {', '.join(sorted(unknown))}. There are: {', '.join(sorted(ROWS))}")
     OUT.mkdir(parents=True, exist_ok=True)
+    end_in_order()
     if options.here:
         red = run_here(names, options.seed, options.mode)
     else:
         red = run_apart(names, options)
         print(f"{len(names) - len(red)} of {len(names)} rows are green." + (f" Red: {', '.join(red)}" if red else ""))
     raise SystemExit(min(len(red), 100))
+
+
+def end_in_order() -> None:
+    """Told to stop, a run still ends what it started."""
+
+    def stop(*_: object) -> None:
+        raise SystemExit("stopped")
+
+    signal.signal(signal.SIGTERM, stop)
+    # A shell's background job inherits it ignored.
+    signal.signal(signal.SIGINT, stop)
 
 
 def run_apart(names: list[str], options: argparse.Namespace) -> list[str]:

@@ -17,7 +17,7 @@ import psycopg2
 
 from tests.faults.checker import judge
 from tests.faults.primitives import PRIMITIVES, heal_everything
-from tests.faults.run import OUT
+from tests.faults.run import OUT, end_in_order
 from tests.faults.sampling import sample
 from tests.faults.soak_report import report
 from tests.faults.world import World
@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=20, help="transactions a second")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
+    end_in_order()
     out = OUT.parent / "soak"
     out.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="soak-"))

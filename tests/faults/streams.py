@@ -120,3 +120,10 @@ def every_offset(message: bytes) -> list[int]:
         return list(range(len(message) + 1))
     ends = {0, 1, 4, 5, 6, len(message) // 2}
     return sorted(ends | {len(message) - back for back in range(3)})
+
+
+# basic.ack is a frame of 7 + 13 + 1 bytes.
+IN_A_CONFIRM = range(22)
+# CommandComplete of a COMMIT and ReadyForQuery: 18 bytes, each of them. A statement that returns rows has a longer
+# answer: between its messages libpq fails in other ways than at the start.
+IN_AN_ANSWER = [*range(19), *range(20, 400, 9)]

@@ -12,7 +12,7 @@ def clean():
     """Two transactions, the second changed once; everything arrived."""
     return Evidence(
         told=[Told("k1", "a", 1, "1.00"), Told("k2", "b", 1, "2.00"), Told("b", "b", 2, "2.00")],
-        attempted_keys={"k1", "k2"},
+        attempted={"k1": 1, "k2": 1},
         rows={"a": Row("succeeded", 1, "1.0000"), "b": Row("succeeded", 2, "2.0000")},
         effects=[
             Effect("a", "pending", 1),

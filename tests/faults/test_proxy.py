@@ -130,7 +130,7 @@ def test_nobody_is_let_in_while_it_refuses(proxy):
 
 
 def test_it_cuts_at_each_byte_of_the_message_and_then_of_the_answer(proxy, echo):
-    proxy.cutter = Cutter(lambda line: line == b"cut\n", lambda line: list(range(len(line) + 1)), 4, gap=0)
+    proxy.cutter = Cutter(lambda line: line == b"cut\n", lambda line: list(range(len(line) + 1)), range(5), gap=0)
     outcomes = []
     for _ in range(10):
         echo.got = b""

@@ -1,7 +1,6 @@
 """One private world a run: PostgreSQL, RabbitMQ, proxies, every process of the system, clients, tap and ledger."""
 
 import contextlib
-import json
 import os
 import signal
 import threading
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 import kombu
 import psycopg2
 import requests
+from amqp.exceptions import NotFound
 
 from tests.faults.evidence import LEDGER, first_answers, gather, read_clients
 from tests.faults.load import Load
@@ -31,7 +31,8 @@ SETTINGS = {
     "OUTBOX_FALLBACK_TIMEOUT_SECONDS": "4",
     "OUTBOX_PROBE_SECONDS": "0.5",
     "INBOX_LEASE_SECONDS": "6",
-    "RESULT_DEADLINE_SECONDS": "45",
+    # Long: on a slow machine the sweep would ask again for what is only in the queue. Rows that need it set their own.
+    "RESULT_DEADLINE_SECONDS": "300",
     "CONSUMER_RESULT_RETRY_SECONDS": "1 1 2 2 3 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5 5",
 }
 # After the last fault, everything has ended by then (seconds).
@@ -70,7 +71,7 @@ class World:
 
     # --- a run
 
-    def begin(self, seed: int, *, proxied=(), rate: float = 8.0, without=(), pool=("-P", "solo"), **env: str) -> None:
+    def begin(self, seed: int, *, proxied=(), rate: float = 6.0, without=(), pool=("-P", "solo"), **env: str) -> None:
         """Starts everything and waits until the first transactions have gone round."""
         self.seed, self.pool, self.sacrificed = seed, pool, set()
         self.runs += 1
@@ -193,8 +194,12 @@ class World:
         return not left and self.queue_lengths(QUEUES[0], TAP) == {QUEUES[0]: 0, TAP: 0}
 
     def queue_lengths(self, *names: str) -> dict[str, int]:
-        rows = json.loads(self.broker.ctl("list_queues", "--formatter=json", "name", "messages"))
-        lengths = {row["name"]: row["messages"] for row in rows}
+        """Messages in each queue; 0 where there is none of that name. By AMQP: rabbitmqctl takes a second of CPU."""
+        lengths = {}
+        with kombu.Connection(self.broker.url, connect_timeout=5) as connection:
+            for name in names:
+                with contextlib.suppress(NotFound), connection.channel() as channel:
+                    lengths[name] = channel.queue_declare(name, passive=True).message_count
         return {name: lengths.get(name, 0) for name in names}
 
     def evidence(self):
