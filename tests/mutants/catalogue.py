@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
-OUTBOX = ("tests/simulation", "tests/outbox")
-APPLY = ("tests/simulation", "tests/webhooks")
+# Not its proof, which looks for these very anchors.
+SIMULATION = "tests/simulation/test_simulation.py"
+OUTBOX = (SIMULATION, "tests/outbox")
+APPLY = (SIMULATION, "tests/webhooks")
 API = ("tests/transactions", "tests/contract")
 # Real processes, real servers: slow, so asked only about bugs that the quick tests let through.
 PROCESSES = ("tests/e2e/test_round_trip.py", "tests/e2e/test_kills.py", "tests/e2e/test_broker_away.py")
@@ -320,7 +322,12 @@ RESULTS = [
         (
             "webhooks/inbox.py",
             'WHERE id = %s AND lease_token = %s"  # noqa: S608',
-            'WHERE id = %s AND %s IS NOT NULL"  # noqa: S608',
+            'WHERE id = %s"  # noqa: S608',
+        ),
+        (
+            "webhooks/inbox.py",
+            "[*values, claimed.id, _stored(claimed.token)])\n        if not cursor",
+            "[*values, claimed.id])\n        if not cursor",
         ),
         tests=APPLY,
     ),

@@ -57,7 +57,7 @@ def run_tests(folder: Path, paths: Sequence[str], marks: str, *, seconds: float,
             *there,
         ]
         # No bytecode: a bug of the same length, written in the same second, would not be noticed by Python itself.
-        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "SCHEDULES": "2000"}
         with log.open("w") as output:
             process = subprocess.Popen(
                 command, cwd=folder, env=environment, stdout=output, stderr=output, start_new_session=True
