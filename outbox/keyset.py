@@ -58,7 +58,8 @@ class KeysetChangeList(ChangeList):
             self.get_query_string({AFTER: _cursor(found[-1], keyset)}) if found and has_later else "",
             self.get_query_string() if cursor else "",
         )
-        self.result_list, self.result_count, self.full_result_count = found, len(found), None
+        # As many as there are, so that the theme offers no "show all".
+        self.result_list, self.result_count, self.full_result_count = found, len(found), len(found)
         self.show_full_result_count = self.can_show_all = self.multi_page = False
         self.show_admin_actions = bool(found)
 

@@ -65,6 +65,11 @@ class LedgerAdmin(ReadOnlyAdmin, VerbAdmin):
         """Masked fields likewise."""
         return self._seen(request, super().get_fields(request, obj))
 
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> list[Any]:
+        """And in groups of fields, which Django takes past get_fields."""
+        groups = super().get_fieldsets(request, obj)
+        return [(name, {**options, "fields": self._seen(request, options["fields"])}) for name, options in groups]
+
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         """Displays are no fields of the model and must be named here."""
         return [*super().get_readonly_fields(request, obj), *self.masked.values()]

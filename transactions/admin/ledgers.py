@@ -58,7 +58,7 @@ class TransactionAdmin(LedgerAdmin):
     """Transactions, newest first, each with its history and neighbours."""
 
     list_display = (
-        *("id", "client", "shown_status", "overdue", "account_number", "shown_amount", "direction"),
+        *("id", "client", "shown_status", "late", "account_number", "shown_amount", "direction"),
         *("version", "created_at"),
     )
     list_filter = (StatusFilter, AgeFilter)
@@ -66,7 +66,7 @@ class TransactionAdmin(LedgerAdmin):
     search_help_text = "Transaction id, external id, account number, event id, webhook-id"
     list_select_related = ("client",)
     fieldsets = (
-        (None, {"fields": ("id", "client", "external_id", "shown_status", "overdue", "version")}),
+        (None, {"fields": ("id", "client", "external_id", "shown_status", "late", "version")}),
         (
             "What was submitted",
             {
@@ -136,6 +136,11 @@ class TransactionAdmin(LedgerAdmin):
     def shown_status(self, row: Transaction) -> str:
         """In colour."""
         return row.status
+
+    @display(description="overdue", label={"overdue": "warning"})
+    def late(self, row: Transaction) -> str:
+        """A word instead of a cross for every transaction that is well."""
+        return "overdue" if row.overdue else ""
 
     @admin.display(description="amount")
     def shown_amount(self, row: Transaction) -> str:

@@ -59,7 +59,9 @@ def per_client(rows: QuerySet[Transaction], limit: int) -> set[UUID]:
     if connection.vendor != "postgresql":
         return set(rows.values_list("pk", flat=True)[:limit])
     firsts = ArraySubquery(rows.filter(client=OuterRef("pk")).values("pk")[:limit])
-    return {pk for ids in ApiClient.objects.annotate(firsts=firsts).values_list("firsts", flat=True) for pk in ids}
+    return {
+        pk for ids in ApiClient.objects.annotate(firsts=firsts).values_list("firsts", flat=True) for pk in ids or ()
+    }
 
 
 def is_id(text: str) -> bool:
