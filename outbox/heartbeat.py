@@ -53,7 +53,7 @@ class Heart:
             )
             self._write_seconds = time.monotonic() - started
         except (DatabaseError, InterfaceError) as error:
-            log.warning("heartbeat lost", extra={"process": self._name, "reason": type(error).__name__})
+            log.warning("heartbeat lost", extra={"process_name": self._name, "reason": type(error).__name__})
             if not connection.in_atomic_block:
                 connection.close()
             return False
