@@ -9,10 +9,12 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connections, router, transaction
 
-from outbox import claim, wakeup
-from outbox.envelope import cloud_event
+from outbox import claim, envelope, wakeup
 from outbox.ids import time_of, uuid7
 from outbox.models import OutboxMessage
+
+# Part of this door: what an Event's data may be.
+JsonText = envelope.JsonText
 
 
 class OutsideTransactionError(RuntimeError):
@@ -29,13 +31,13 @@ class UnknownTopicError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event to enqueue. `sequence` orders the events of one `key`; `data` must be JSON."""
+    """An event to enqueue. `sequence` orders the events of one `key`; `data` must be JSON, or be its text."""
 
     topic: str
     type: str
     key: str
     sequence: int
-    data: Mapping[str, Any]
+    data: Mapping[str, Any] | JsonText
     traceparent: str | None = None
     id: UUID = field(default_factory=uuid7)
 
@@ -72,22 +74,10 @@ def enqueue(events: Sequence[Event], using: str | None = None) -> list[UUID]:
     return [row.id for row in rows]
 
 
-# For a caller whose own change is one PostgreSQL statement: stands in its WITH, so that change and event are one by
-# construction and no transaction has to be opened and committed around them (two round trips). Then call announce().
-INSERT_SQL = """
-    INSERT INTO outbox_outboxmessage
-           (id, topic, type, key, sequence, body, created_at, due_at, state, attempts, parked, discarded, claimed_by,
-            error, channel)
-    SELECT id, topic, type, key, sequence, body, statement_timestamp(), statement_timestamp(), 'pending', 0, false, false,
-           '', '', ''
-      FROM unnest(%(event_ids)s::uuid[], %(event_topics)s::text[], %(event_types)s::text[], %(event_keys)s::text[],
-                  %(event_sequences)s::bigint[], %(event_bodies)s::text[])
-           AS event(id, topic, type, key, sequence, body)
-"""
-
-
+# For a caller whose own change is a function in PostgreSQL: `PERFORM outbox_enqueue_v1(…)` in it (migration 0005), with
+# these values, makes change and event one by construction and costs no round trip. After the commit call announce().
 def insert_values(events: Sequence[Event]) -> dict[str, list[str] | list[int]]:
-    """The values of INSERT_SQL. Raises EventTooLargeError, UnknownTopicError."""
+    """The arguments of outbox_enqueue_v1. Raises EventTooLargeError, UnknownTopicError."""
     return {
         "event_ids": [str(event.id) for event in events],
         "event_topics": [event.topic for event in events],
@@ -100,8 +90,12 @@ def insert_values(events: Sequence[Event]) -> dict[str, list[str] | list[int]]:
 
 def announce(using: str | None = None) -> None:
     """Wakes a relay after the commit; at once where no transaction is open."""
+    alias = using or router.db_for_write(OutboxMessage)
+    if not connections[alias].in_atomic_block:
+        wakeup.poke()
+        return
     # robust: another callback's failure must not stop ours, nor ours the caller's. A lost wake-up costs one tick.
-    transaction.on_commit(wakeup.poke, using=using or router.db_for_write(OutboxMessage), robust=True)
+    transaction.on_commit(wakeup.poke, using=alias, robust=True)
 
 
 def _row(event: Event) -> OutboxMessage:
@@ -113,7 +107,7 @@ def _row(event: Event) -> OutboxMessage:
 def _body(event: Event) -> str:
     if event.topic not in settings.OUTBOX_ROUTES:
         raise UnknownTopicError(f"No route for topic {event.topic!r}: add it to OUTBOX_ROUTES.")
-    body = cloud_event(
+    body = envelope.cloud_event(
         event_id=event.id,
         source=settings.OUTBOX_SOURCE,
         event_type=event.type,

@@ -20,18 +20,27 @@ log = logging.getLogger(__name__)
 CHANNEL = "outbox"
 # At most one wake-up per process in this time (seconds); commits in between are covered by the next one.
 MIN_INTERVAL_SECONDS = 0.005
+# In a stream of commits a relay is awake anyway: so many wake-ups a second and process, after so many at once, are enough.
+# More would cost each request a statement in the end; fewer would make a quiet system wait.
+PER_SECOND, AT_ONCE = 40.0, 20
 # How long the broker may take to accept a connection, and then for anything else (seconds). Without the second, whoever
 # sends to a broker that froze waits for ever: it keeps the connection and never answers.
 CONNECT_SECONDS, ANSWER_SECONDS = 1.0, 2.0
 
 
 class Coalescer:
-    """Runs `action` soon after `poke()`, once for many pokes, in a daemon thread that survives a fork."""
+    """Runs `action` soon after `poke()`, once for many pokes, in a daemon thread that survives a fork.
 
-    def __init__(self, name: str, action: Callable[[], None], min_interval_seconds: float) -> None:
+    At once while it is seldom asked; never again within `min_interval` seconds, nor more than `per_second` times a
+    second once it has run `at_once` times in quick succession.
+    """
+
+    def __init__(
+        self, name: str, action: Callable[[], None], min_interval: float, per_second: float, at_once: int
+    ) -> None:
         self._name = name
         self._action = action
-        self._min_interval = min_interval_seconds
+        self._min_interval, self._per_second, self._at_once = min_interval, per_second, at_once
         self._event = threading.Event()
         self._lock = threading.Lock()
         self._pid = 0
@@ -50,8 +59,15 @@ class Coalescer:
                 threading.Thread(target=self._run, name=self._name, daemon=True, args=(self._event,)).start()
 
     def _run(self, event: threading.Event) -> None:
+        tokens, counted_at = float(self._at_once), time.monotonic()
         while True:
             event.wait()
+            now = time.monotonic()
+            tokens = min(self._at_once, tokens + (now - counted_at) * self._per_second)
+            counted_at = now
+            if tokens < 1:
+                time.sleep((1 - tokens) / self._per_second)
+            tokens -= 1
             event.clear()
             try:
                 self._action()
@@ -116,7 +132,7 @@ def _notify() -> None:
         raise
 
 
-_waker = Coalescer("outbox-wakeup", _notify, MIN_INTERVAL_SECONDS)
+_waker = Coalescer("outbox-wakeup", _notify, MIN_INTERVAL_SECONDS, PER_SECOND, AT_ONCE)
 
 
 def poke() -> None:

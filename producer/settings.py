@@ -59,10 +59,10 @@ MIDDLEWARE = [
     "producer.middleware.ProblemMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
+    "producer.page_middleware.PageSessions",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
+    "producer.page_middleware.PageUsers",
+    "producer.page_middleware.PageMessages",
     "producer.admin_middleware.AdminMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from django.db import connection, transaction
+from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from transactions.models import ApiClient, ApiKey, ClientRate
@@ -18,12 +20,17 @@ LAST_USED_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sent the request, and by which key. `id` is the client's."""
+    """Who sent the request, and by which key. `id` is the client's. Not `proven`: the key was good a moment ago."""
 
     id: int
     name: str
     key_id: int
+    proven: bool = True
     is_authenticated: bool = True
+
+
+class KeyRefusedError(Exception):
+    """The key was revoked, or ran out, since it was last looked at."""
 
 
 def create_client(name: str) -> str:
@@ -61,6 +68,12 @@ _LOOK_UP = """
       FROM transactions_apikey k JOIN transactions_apiclient c ON c.id = k.client_id
      WHERE k.hash = %s AND k.revoked_at IS NULL AND c.active AND (k.expires_at IS NULL OR k.expires_at > %s)
 """
+
+
+def is_good(key_id: int) -> bool:
+    """Whether the key may be used now: for a caller that is not `proven`."""
+    usable = Q(expires_at=None) | Q(expires_at__gt=Now())
+    return ApiKey.objects.filter(usable, pk=key_id, revoked_at=None, client__active=True).exists()
 
 
 def authenticate(key: str) -> Caller | None:

@@ -1,8 +1,6 @@
 """Event names and payloads for each change; pure."""
 
-from typing import Any
-
-from outbox.services import Event
+from outbox.services import Event, JsonText
 from transactions.drafts import Draft
 from transactions.models import Transaction
 
@@ -12,15 +10,13 @@ UPDATED = "transaction.updated"
 CANCELED = "transaction.canceled"
 
 
-def change_event(
-    event_type: str, txn: Transaction | Draft, representation: dict[str, Any], traceparent: str | None
-) -> Event:
-    """The event for one change: the whole transaction as it now is; `sequence` is its version."""
+def change_event(event_type: str, txn: Transaction | Draft, shown: str, traceparent: str | None) -> Event:
+    """The event for one change: the whole transaction as it now is (`shown`, JSON); `sequence` is its version."""
     return Event(
         topic=TOPIC,
         type=event_type,
-        key=representation["id"],
+        key=str(txn.id),
         sequence=txn.version,
-        data={"transaction": representation},
+        data=JsonText(f'{{"transaction":{shown}}}'),
         traceparent=traceparent,
     )

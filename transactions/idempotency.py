@@ -6,7 +6,6 @@ The key is inserted first. A concurrent request with the same key waits on the u
 
 import contextlib
 import hashlib
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -71,7 +70,7 @@ def fingerprint(method: str, path: str, query: list[tuple[str, str]], body: Any)
     parts = [
         method.encode(),
         path.encode("utf-8", "surrogatepass"),
-        canonical(sorted(map(list, query))),
+        canonical(sorted(map(list, query))) if query else b"[]",
         canonical(body),
     ]
     return hashlib.sha256(b"\0".join(parts)).digest()
@@ -90,9 +89,9 @@ def columns(claim: Claim, answer: Answer) -> dict[str, Any]:
         "client_id": claim.client_id,
         "key": claim.key,
         "fingerprint": claim.fingerprint,
-        "ids": json.dumps(answer.transactions),
+        "ids": dumps(answer.transactions),
         "status": answer.status,
-        "headers": json.dumps(answer.headers),
+        "headers": dumps(answer.headers),
         "body": answer.body,
     }
 

@@ -15,21 +15,28 @@ from transactions.idempotency import Answer, Claim
 from transactions.models import HistoryEntry, Transaction
 from transactions.parsing import canonical
 from transactions.problems import ProblemError
-from transactions.serializers import represent
+from transactions.serializers import dumps, represent
 from transactions.states import TERMINAL, Status, Verdict, judge_result
 
 # Part of this door: what webhooks hands to apply_result.
 Result = applying.Result
 
 
-def create(claim: Claim, answer: Answer, drafts: Sequence[Draft], traceparent: str | None = None) -> bool:
+def create(
+    claim: Claim,
+    answer: Answer,
+    drafts: Sequence[Draft],
+    traceparent: str | None = None,
+    api_key_id: int | None = None,
+) -> bool:
     """Writes new transactions, all or nothing: rows, histories, events, the key with its answer.
 
     False, and nothing is written, when the key was used before. Raises IntegrityError when an external_id exists
-    (`find_external_id` tells which has it), ProblemError 409 when the key is in flight elsewhere.
+    (`find_external_id` tells which has it), ProblemError 409 when the key is in flight elsewhere, KeyRefusedError when
+    an `api_key_id` is given that is not good (any more).
     """
-    told = [events.change_event(events.CREATED, draft, draft.shown, traceparent) for draft in drafts]
-    return writing.insert(claim, answer, drafts, told)
+    told = [events.change_event(events.CREATED, draft, draft.text, traceparent) for draft in drafts]
+    return writing.insert(claim, answer, drafts, told, api_key_id)
 
 
 def find_external_id(client_id: int, drafts: Sequence[Draft]) -> UUID | None:
@@ -153,7 +160,7 @@ def _now_after(txn: Transaction) -> datetime:
 
 def _tell(event_type: str, txn: Transaction, traceparent: str | None, by: str) -> None:
     HistoryEntry.of_change(txn, by).save(force_insert=True)
-    outbox.enqueue([events.change_event(event_type, txn, represent(txn), traceparent)])
+    outbox.enqueue([events.change_event(event_type, txn, dumps(represent(txn)), traceparent)])
 
 
 def mark_overdue(limit: int = 200) -> int:

@@ -2,19 +2,21 @@
 
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Any, cast
 from uuid import UUID
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import DatabaseError, IntegrityError, InterfaceError, transaction
 from django.http import HttpResponse
 from django.urls import reverse
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from transactions import idempotency, services
+from transactions.authentication import CreatingAuthentication, unauthorized
 from transactions.bodies import read_bytes, read_json_bytes
-from transactions.clients import Caller
+from transactions.clients import Caller, KeyRefusedError, is_good
 from transactions.drafts import Draft
 from transactions.idempotency import Answer, Claim
 from transactions.models import Transaction, owned_by
@@ -36,6 +38,12 @@ from transactions.serializers import (
 MAX_BATCH = 1000
 _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _TAG = re.compile(r'(W/)?"[\x21\x23-\x7e\x80-\xff]*"')
+
+
+@cache
+def _collection() -> str:
+    """The path of all transactions; Django's reverse() costs as much as the validation of one."""
+    return reverse("transactions")
 
 
 def answer(status: int, body: str, headers: dict[str, str] | None = None) -> HttpResponse:
@@ -85,7 +93,7 @@ def find(request: Request, txn_id: str, *, lock: bool = False) -> Transaction:
 
 def traceparent(request: Request) -> str | None:
     """The W3C trace context of the request, when it has a readable one."""
-    value = request.META.get("HTTP_TRACEPARENT", "")
+    value = request._request.META.get("HTTP_TRACEPARENT", "")
     return value if _TRACEPARENT.fullmatch(value) else None
 
 
@@ -109,12 +117,24 @@ def require_match(request: Request, txn: Transaction, *, required: bool) -> None
 class CreatingView(APIView):
     """What both creating paths share: the key, the fingerprint, the one transaction."""
 
+    authentication_classes = [CreatingAuthentication]
+
+    def handle_exception(self, error: Exception) -> Any:
+        """What is wrong with a request is told to who may send it: where nobody has looked at the key yet, it is now."""
+        who: Caller | None = getattr(self.request, "_user", None)
+        if isinstance(error, KeyRefusedError):
+            error = unauthorized()
+        elif who and not who.proven and not isinstance(error, DatabaseError | InterfaceError):
+            error = error if is_good(who.key_id) else unauthorized()
+        return super().handle_exception(error)
+
     def create(self, request: Request, body: Any, drafts: list[Draft], first: Answer) -> HttpResponse:
         """Runs the request once for its key; the answer is stored in the transaction that does the work."""
-        client_id = caller(request).id
-        claim = Claim(client_id, self.key, idempotency.fingerprint("POST", request.path, [], body))
+        who = caller(request)
+        client_id = who.id
+        claim = Claim(client_id, self.key, idempotency.fingerprint("POST", request._request.path, [], body))
         try:
-            if services.create(claim, first, drafts, traceparent(request)):
+            if services.create(claim, first, drafts, traceparent(request), None if who.proven else who.key_id):
                 return respond(first, replayed=False)
             return respond(idempotency.replay(claim), replayed=True)
         except IntegrityError:
@@ -125,9 +145,10 @@ class CreatingView(APIView):
 
     def read(self, request: Request, limit: int) -> dict[str, Any]:
         """Query, media type, size, key, JSON: in the order in which each can be judged without the next."""
-        refuse_query(request.GET)
-        raw = read_json_bytes(request._request, limit)
-        key = idempotency.read_key(request.META.get("HTTP_IDEMPOTENCY_KEY"))
+        plain = request._request
+        refuse_query(plain.GET)
+        raw = read_json_bytes(plain, limit)
+        key = idempotency.read_key(plain.META.get("HTTP_IDEMPOTENCY_KEY"))
         if key is None:
             raise ProblemError("idempotency-key-missing")
         self.key = key
@@ -161,8 +182,9 @@ class TransactionsView(CreatingView):
         refuse(errors, read_body_text(body))
 
         draft = Draft(**values)
-        headers = {"Location": reverse("transaction", args=[draft.id]), "ETag": draft.etag}
-        return self.create(request, body, [draft], Answer(201, draft.text, headers, [draft.shown["id"]]))
+        txn_id = draft.shown["id"]
+        headers = {"Location": f"{_collection()}/{txn_id}", "ETag": draft.etag}
+        return self.create(request, body, [draft], Answer(201, draft.text, headers, [txn_id]))
 
 
 class BatchView(CreatingView):

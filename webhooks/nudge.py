@@ -5,8 +5,10 @@ from celery import current_app
 from outbox.wakeup import Coalescer, TaskLink
 
 APPLY_TASK = "webhooks.apply_results"
-# At most one nudge per process in this time (seconds); the worker drains all that is due.
+# At most one nudge per process in this time (seconds), and in a stream of results so many a second after so many at once:
+# the worker drains all that is due.
 MIN_INTERVAL_SECONDS = 0.02
+PER_SECOND, AT_ONCE = 20.0, 10
 # A nudge that waited longer says nothing that the sweep has not seen (seconds).
 EXPIRES_SECONDS = 10
 
@@ -18,7 +20,7 @@ def _send() -> None:
 
 
 _link = TaskLink(current_app)
-_nudger = Coalescer("inbox-nudge", _send, MIN_INTERVAL_SECONDS)
+_nudger = Coalescer("inbox-nudge", _send, MIN_INTERVAL_SECONDS, PER_SECOND, AT_ONCE)
 
 
 def poke() -> None:
