@@ -14,7 +14,9 @@ _OVERFLOW = f"SELECT EXISTS (SELECT FROM {partitions.REST})"  # noqa: S608 - a c
 
 
 @register(Tags.database)
-def archive_is_partitioned(app_configs: Any, databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+def archive_is_partitioned(
+    app_configs: Any, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
     """outbox.W001: no partition for next week, or rows that none took: published events would not be dropped by the week."""
     if not (there := _partitions(databases)):
         return []

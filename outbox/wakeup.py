@@ -36,7 +36,7 @@ class Coalescer:
     """
 
     def __init__(
-        self, name: str, action: Callable[[], None], min_interval: float, per_second: float, at_once: int
+        self, name: str, action: Callable[[], None], min_interval: float, per_second: float = 1000.0, at_once: int = 1
     ) -> None:
         self._name = name
         self._action = action
@@ -63,7 +63,7 @@ class Coalescer:
         while True:
             event.wait()
             now = time.monotonic()
-            tokens = min(self._at_once, tokens + (now - counted_at) * self._per_second)
+            tokens = min(float(self._at_once), tokens + (now - counted_at) * self._per_second)
             counted_at = now
             if tokens < 1:
                 time.sleep((1 - tokens) / self._per_second)

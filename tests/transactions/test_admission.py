@@ -10,7 +10,7 @@ from outbox.models import OutboxMessage
 from tests.transactions.threads import at_once
 from transactions import admission
 from transactions.admission import LEASE_MOST, Leases, admit, admit_unproven
-from transactions.clients import revoke_key
+from transactions.clients import revoke_keys
 from transactions.models import ApiClient, ApiKey, ClientRate, IdempotencyKey, Transaction
 
 pytestmark = [pytest.mark.django_db, pytest.mark.postgres]
@@ -49,7 +49,7 @@ def test_in_a_stream_of_creates_each_is_one_statement(leased, django_assert_num_
 
 
 def test_a_key_revoked_within_a_lease_fails_on_the_next_create(leased):
-    assert revoke_key(ApiKey.objects.get())
+    assert revoke_keys([ApiKey.objects.get().id])
     answer = nothing_written_by(leased.create)
     assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, 'Bearer realm="producer"')
 
@@ -74,7 +74,7 @@ def test_a_stopped_client_or_an_expired_key_within_a_lease_is_401(leased, change
     ids=["invalid", "malformed", "query", "bad-idempotency-key"],
 )
 def test_what_is_wrong_with_a_request_is_not_told_to_a_revoked_key(leased, send):
-    revoke_key(ApiKey.objects.get())
+    revoke_keys([ApiKey.objects.get().id])
     assert nothing_written_by(lambda: send(leased)).status_code == 401
 
 
@@ -84,7 +84,7 @@ def test_while_the_database_is_away_an_unproven_caller_gets_503(leased):
 
 
 def test_reads_are_always_looked_up(leased, django_assert_num_queries):
-    revoke_key(ApiKey.objects.get())
+    revoke_keys([ApiKey.objects.get().id])
     assert leased.get("transactions").status_code == 401
 
 
