@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from outbox.stats import channel_stats, outbox_stats, parked_count, process_stats, queue_stats
+from outbox.stats import channel_stats, outbox_stats, parked_count, queue_stats
 from producer import condition, metric_files
 from producer.methods import read_only
 from transactions.stats import overdue_count
@@ -26,7 +26,7 @@ class DatabaseCollector:
 
     def collect(self) -> Iterator[Metric]:
         """Called once per scrape. With the database away it says so, and the rest of the page still comes."""
-        up = 1.0
+        up, self._scene = 1.0, condition.Scene()
         try:
             yield from self._outbox()
             yield from self._processes()
@@ -39,7 +39,7 @@ class DatabaseCollector:
                 connection.close()
         yield GaugeMetricFamily("database_up", "1 when the database answered this scrape.", value=up)
         lights = GaugeMetricFamily("condition", "Lights of the dashboard: 0 green, 1 amber, 2 red.", labels=["light"])
-        for light in condition.current():
+        for light in condition.current(self._scene):
             lights.add_metric([light.id], _LEVELS[light.level])
         yield lights
 
@@ -58,15 +58,15 @@ class DatabaseCollector:
         disabled = GaugeMetricFamily(
             "outbox_channel_disabled", "1 when the receiver said 410 Gone.", labels=["channel"]
         )
-        for channel in channel_stats():
+        for channel in channel_stats(self._scene.now):
             failing.add_metric([channel.name], channel.failing_seconds)
             disabled.add_metric([channel.name], float(channel.disabled))
         yield failing
         yield disabled
 
     def _processes(self) -> Iterator[Metric]:
-        known = process_stats()
-        alive = [process for process in known if process.alive]
+        known = self._scene.processes
+        alive = self._scene.alive
         living = GaugeMetricFamily("processes_alive", "Processes that spoke lately.", labels=["kind"])
         cut_off = GaugeMetricFamily("processes_suffering", "Those that live and complain.", labels=["kind"])
         silent = GaugeMetricFamily(
@@ -81,7 +81,7 @@ class DatabaseCollector:
             if words:
                 silent.add_metric([kind], min(words))
         yield from (living, cut_off, silent)
-        _, offset, seconds = condition.Scene().clock
+        _, offset, seconds = self._scene.clock
         off = max([abs(offset), *[abs(process.clock_offset_seconds) for process in alive]])
         yield GaugeMetricFamily("clock_offset_seconds", "The largest distance from the database's clock.", value=off)
         slowest = max([seconds, *[process.database_seconds for process in alive]])
@@ -94,7 +94,7 @@ class DatabaseCollector:
         remade = GaugeMetricFamily(
             "queue_remade_timestamp_seconds", "When it was found missing and declared anew.", labels=["queue"]
         )
-        for queue in queue_stats():
+        for queue in queue_stats(self._scene.now):
             messages.add_metric([queue.name], queue.messages)
             consumers.add_metric([queue.name], queue.consumers)
             age.add_metric([queue.name], queue.age_seconds)
@@ -113,7 +113,7 @@ class DatabaseCollector:
         refused = CounterMetricFamily(
             "webhook_results_refused", "Results refused before they were stored.", labels=["door", "reason"]
         )
-        for refusal in refusal_stats():
+        for refusal in refusal_stats(self._scene.now):
             refused.add_metric([refusal.door, refusal.reason], refusal.count)
         yield refused
 
