@@ -9,7 +9,7 @@ from datetime import datetime
 
 from django.conf import settings
 
-from outbox import delivery, instruments
+from outbox import context, delivery, instruments, tracing
 from outbox.batch import Batch
 from outbox.claim import abandon, claim, release, settle
 from outbox.publisher import Outcome, Publisher, in_order
@@ -97,6 +97,13 @@ def _claim(limit: int, relay: str, horizon: Horizon) -> Batch:
     return batch
 
 
+def _log_each(batch: Batch, outcome: Outcome, channel: str) -> None:
+    for event in batch.events:
+        if event.id in outcome.confirmed:
+            names = {"event_id": str(event.id), "transaction_id": event.key, "channel": channel}
+            log.info("event published", extra={**names, "request_id": context.correlation_of(event.body.encode())})
+
+
 def _settle(batch: Batch, outcome: Outcome, choice: delivery.Choice, publisher: Publisher, elapsed_ms: int) -> Counts:
     settled = settle(
         batch,
@@ -106,6 +113,12 @@ def _settle(batch: Batch, outcome: Outcome, choice: delivery.Choice, publisher: 
         confirm_ms=elapsed_ms,
         release_reason=outcome.trouble.reason if outcome.trouble else _OVERTAKEN,
     )
+    if tracing.ON:
+        ended = time.time_ns()
+        confirmed = [event for event in batch.events if event.id in outcome.confirmed]
+        tracing.published(confirmed, publisher.name, ended - elapsed_ms * 1_000_000, ended)
+    if settings.LOG_EACH:
+        _log_each(batch, outcome, publisher.name)
     instruments.batch_settled(batch.events, outcome, settled, publisher.name, elapsed_ms / 1000)
     if outcome.trouble:
         delivery.failed(publisher, outcome.trouble)

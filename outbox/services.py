@@ -9,7 +9,12 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connections, router, transaction
 
+<<<<<<<
+from outbox import claim, context, tracing, wakeup
+from outbox.envelope import cloud_event
+=======
 from outbox import claim, envelope, wakeup
+>>>>>>>
 from outbox.ids import time_of, uuid7
 from outbox.models import OutboxMessage
 
@@ -107,14 +112,29 @@ def _row(event: Event) -> OutboxMessage:
 def _body(event: Event) -> str:
     if event.topic not in settings.OUTBOX_ROUTES:
         raise UnknownTopicError(f"No route for topic {event.topic!r}: add it to OUTBOX_ROUTES.")
+    traceparent = event.traceparent
+    if tracing.ON:
+        # The event is written once and for good, so it names this span; whatever happens to it later is its child.
+        names = {"event_id": str(event.id), "transaction_id": event.key}
+        parent = None if tracing.tracer.current() else traceparent
+        with tracing.tracer.span(f"enqueue {event.type}", "producer", parent, names) as traceparent:
+            pass
+<<<<<<<
+    body = cloud_event(
+=======
+def _body(event: Event) -> str:
+    if event.topic not in settings.OUTBOX_ROUTES:
+        raise UnknownTopicError(f"No route for topic {event.topic!r}: add it to OUTBOX_ROUTES.")
     body = envelope.cloud_event(
+>>>>>>>
         event_id=event.id,
         source=settings.OUTBOX_SOURCE,
         event_type=event.type,
         key=event.key,
         sequence=event.sequence,
         time=time_of(event.id),
-        traceparent=event.traceparent,
+        traceparent=traceparent,
+        correlation_id=context.names().get("request_id"),
         data=event.data,
     )
     if (size := len(body.encode())) > settings.OUTBOX_MAX_EVENT_BYTES:

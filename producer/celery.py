@@ -76,6 +76,7 @@ def configuration() -> dict[str, object]:
 app.add_defaults(configuration)
 app.autodiscover_tasks()
 app.autodiscover_tasks(["producer"], related_name="worker_heart")
+app.autodiscover_tasks(["producer"], related_name="instruments")
 app.autodiscover_tasks(["scheduler"], related_name="queue_watch")
 
 
@@ -84,3 +85,8 @@ app.autodiscover_tasks(["scheduler"], related_name="queue_watch")
 def declare_topology(**_: object) -> None:
     """Declares exchanges and queues when a process starts, so that no start order loses a message."""
     topology.declare_quietly()
+
+
+@signals.setup_logging.connect
+def keep_our_logging(**_: object) -> None:
+    """Whoever listens here keeps Celery from adding a handler of its own and from hiding what is below WARNING."""

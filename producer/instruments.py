@@ -5,6 +5,7 @@ from typing import Any
 
 from celery import signals
 
+from outbox import context
 from outbox.instruments import SECONDS, counter, histogram
 
 REQUESTS = counter("http_requests", "Requests by route, method and status.", ["route", "method", "status"])
@@ -34,8 +35,9 @@ def request_answered(route: str, method: str, status: int, seconds: float) -> No
 
 
 @signals.task_prerun.connect
-def task_begins(task_id: str = "", **_: Any) -> None:
-    """In the process that runs it."""
+def task_begins(task_id: str = "", task: Any = None, **_: Any) -> None:
+    """In the process that runs it. What the thread knew of the last one is forgotten."""
+    context.start(task=task.name if task is not None else "unknown")
     _started[task_id] = time.perf_counter()
 
 

@@ -4,18 +4,22 @@ from typing import Any
 
 import structlog
 
+from outbox import context
+
 # What a line may carry beyond its message: names of things, never their content.
 CONTEXT = (
     *("request_id", "event_id", "transaction_id", "webhook_id", "client", "task", "door", "state"),
-    *("reason", "channel", "relay", "wakeup", "events", "returned", "error"),
+    *("reason", "channel", "relay", "wakeup", "events", "returned", "error", "process_name", "queues", "count"),
+    *("method", "route", "status", "milliseconds"),
 )
 
 
 def _take_context(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
-    """Moves the known `extra` fields of a standard log record into the line."""
+    """Whose work it is, and the known `extra` fields of a standard log record."""
+    event.update(context.names())
     record = event.get("_record")
     for name in CONTEXT:
-        if record is not None and hasattr(record, name):
+        if record is not None and getattr(record, name, None) is not None:
             event[name] = getattr(record, name)
     return event
 
@@ -47,6 +51,8 @@ def log_configuration(level: str, *, as_json: bool) -> dict[str, Any]:
             # A refused request is an answer, not an event; the API logs what matters itself.
             "django.request": {"level": "ERROR"},
             "amqp": {"level": "WARNING"},
+            # Two lines for each tick would drown the rest.
+            "celery": {"level": "WARNING"},
             "urllib3": {"level": "WARNING"},
         },
     }

@@ -8,6 +8,7 @@ from django.core.exceptions import DisallowedHost
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 
+from outbox import context
 from producer import observed
 from transactions.exceptions import as_problem, problem_response
 from transactions.problems import ProblemError
@@ -33,13 +34,15 @@ class RequestIdMiddleware:
         """Always a new id: one that the client chose could repeat. A bad Host header ends here."""
         began = observed.begin()
         request.request_id = str(uuid.uuid4())  # type: ignore[attr-defined]
+        context.start(request_id=request.request_id)  # type: ignore[attr-defined]
         try:
             request.get_host()
         except DisallowedHost:
             return problem_response(
                 ProblemError("invalid-parameter", "The Host header names no host of ours."), request
             )
-        response = self.get_response(request)
+        with observed.span(request):
+            response = self.get_response(request)
         response.headers.setdefault("X-Request-ID", request.request_id)  # type: ignore[attr-defined]
         if request.path.startswith(ADMIN):
             response.headers["Content-Security-Policy"] = ADMIN_CONTENT_SECURITY_POLICY

@@ -27,6 +27,11 @@ def event() -> Schema:
             },
             "partitionkey": {"type": "string", "format": "uuid"},
             "traceparent": {"type": "string", "pattern": "^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"},
+            "correlationid": {
+                "type": "string",
+                "format": "uuid",
+                "description": "The X-Request-ID of the request that made the change. For your logs; return it in the result.",
+            },
             "data": {
                 "type": "object",
                 "properties": {"transaction": ref("Transaction")},

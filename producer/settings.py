@@ -250,6 +250,13 @@ if METRICS and METRICS_FOLDER:
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
 LOG_JSON = env.bool("LOG_JSON", default=not DEBUG)
 
+# A line for each request, event and result, with its names. Costs some 50 µs each: nothing for tens a second.
+LOG_EACH = env.bool("LOG_EACH", default=False)
+
 LOGGING = log_configuration(LOG_LEVEL, as_json=LOG_JSON)
+
+# --- Traces ----------------------------------------------------------------------------------------------------------
+# Where spans go. The SDK reads this and all its other settings itself; here it only switches them on.
+TRACES = env.str("OTEL_EXPORTER_OTLP_ENDPOINT", default="")
 
 STATE_FOLDER = Path(env.str("STATE_FOLDER", default=str(ROOT / "var")))

@@ -3,7 +3,12 @@
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
+<<<<<<<
+from outbox import context
+from transactions.admission import admit
+=======
 from transactions.admission import admit, admit_unproven
+>>>>>>>
 from transactions.clients import Caller
 from transactions.problems import ProblemError
 
@@ -38,6 +43,7 @@ class ApiKeyAuthentication(BaseAuthentication):
                 f"This client is over its rate. Come back in {wait:.0f} s.",
                 headers={"Retry-After": f"{wait:.0f}"},
             )
+        context.add(client=caller.name)
         return caller, None
 
     def authenticate_header(self, request: Request) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.db import transaction
 
+from outbox import context
 from webhooks import inbox, instruments, nudge
 from webhooks.inbox import State
 from webhooks.keys import prove_result
@@ -38,6 +39,7 @@ def receive(verified: Verified, body: bytes, *, door: str) -> Received:
     except ResultFormatError as error:
         recorded = inbox.record(verified, body, door=door, state=State.QUARANTINED, reason=str(error))
     else:
+        context.add(transaction_id=str(result.transaction_id))
         recorded = inbox.record(
             verified,
             body,
@@ -46,6 +48,9 @@ def receive(verified: Verified, body: bytes, *, door: str) -> Received:
             transaction_id=result.transaction_id,
             result_type=result.type,
         )
+    correlation = context.correlation_of(body)
+    if correlation:
+        context.add(request_id=correlation)
     instruments.RECEIVED.labels(door, recorded.state if recorded.new else "repeated").inc()
     log.info("result received", extra={"webhook_id": verified.webhook_id, "state": recorded.state, "door": door})
     if not recorded.new:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection, transaction
 
+from outbox import context, tracing
 from transactions import services as transactions
 from transactions.states import Verdict
 from webhooks import inbox, instruments, nudge
@@ -100,7 +101,9 @@ def _apply_together(claimed: list[Claimed]) -> list[str]:
         try:
             with transaction.atomic():
                 _wait_briefly_for_locks()
-                return [apply_one(row, savepoint=False).value for row in claimed]
+                states = [_observed(row).value for row in claimed]
+            _log_each(claimed, states)
+            return states
         except Exception as error:
             log.info("results one by one", extra={"reason": type(error).__name__, "count": len(claimed)})
     return [_apply_safely(row) for row in claimed]
@@ -111,7 +114,9 @@ def _apply_safely(claimed: Claimed) -> str:
         try:
             with transaction.atomic():
                 _wait_briefly_for_locks()
-                return apply_one(claimed, savepoint=False).value
+                state = _observed(claimed).value
+            _log_each([claimed], [state])
+            return state
         except LeaseLostError:
             raise
         except Exception as error:
@@ -126,6 +131,25 @@ def _apply_safely(claimed: Claimed) -> str:
             return inbox.retry_failed(claimed, reason).value
     except LeaseLostError:
         return "lost"
+
+
+def _observed(claimed: Claimed) -> State:
+    """apply_one in a span: child of what the Consumer says its work was part of."""
+    if not tracing.ON:
+        return apply_one(claimed, savepoint=False)
+    names = {"webhook_id": claimed.webhook_id, "transaction_id": str(claimed.transaction_id)}
+    with tracing.tracer.span("apply result", "consumer", context.traceparent_of(claimed.body), names):
+        return apply_one(claimed, savepoint=False)
+
+
+def _log_each(claimed: list[Claimed], states: list[str]) -> None:
+    """After the commit: what is not committed has not happened."""
+    if not settings.LOG_EACH:
+        return
+    for row, state in zip(claimed, states, strict=True):
+        names = {"webhook_id": row.webhook_id, "transaction_id": str(row.transaction_id), "door": row.door}
+        request_id = context.correlation_of(row.body)
+        log.info("result settled", extra={**names, "state": state, "request_id": request_id})
 
 
 def _wait_briefly_for_locks() -> None:

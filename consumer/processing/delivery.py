@@ -1,6 +1,7 @@
 """Delivers one result: claim, choose the door, send, settle. No network call happens inside a database transaction."""
 
 import logging
+import re
 from datetime import timedelta
 from uuid import uuid4
 
@@ -8,7 +9,7 @@ from django.conf import settings
 from django.db.models import F, Q
 from django.utils import timezone
 
-from processing import queue_door, webhook_door
+from processing import queue_door, tracing, webhook_door
 from processing.breaker import Breaker
 from processing.models import Result
 from processing.retry_policy import pause_seconds
@@ -18,6 +19,12 @@ log = logging.getLogger("consumer.delivery")
 
 # Seconds between two knocks at a door that is shut. Shorter wastes time-outs, longer delays the return to it.
 PROBE_SECONDS = 5.0
+
+# What a result carries of the work that it is part of (see results).
+_CARRIED = {
+    "request_id": re.compile(r'"correlationid":"([0-9a-f-]{36})"'),
+    "traceparent": re.compile(r'"traceparent":"([0-9a-f-]{55})"'),
+}
 
 webhook_breaker = Breaker(settings.QUEUE_DOOR_AFTER, PROBE_SECONDS)
 queue_breaker = Breaker(1, PROBE_SECONDS)
@@ -37,7 +44,15 @@ def deliver(result_id: int) -> bool:
     if not claimed:
         return False
     result = Result.objects.get(pk=result_id)
-    answer = _post(result)
+    carried = {name: pattern.search(result.body) for name, pattern in _CARRIED.items()}
+    request_id, traceparent = (found.group(1) if found else "" for found in carried.values())
+    about = tracing.about(request_id=request_id, transaction_id=result.transaction_id, webhook_id=result.webhook_id)
+    with about, tracing.span("POST result", "client", traceparent) as mine:
+        return _deliver(result, token, mine)
+
+
+def _deliver(result: Result, token: str, traceparent: str) -> bool:
+    answer = _post(result, traceparent)
     if answer is not None and answer.kind is Kind.DELIVERED:
         return _settle_delivered(result, token, Result.Door.WEBHOOK, answer)
     if answer is not None and answer.kind is Kind.GONE:
@@ -48,11 +63,11 @@ def deliver(result_id: int) -> bool:
     return _settle_failed(result, token, answer)
 
 
-def _post(result: Result) -> Answer | None:
+def _post(result: Result, traceparent: str) -> Answer | None:
     """None: the door is known to be shut, nobody knocked."""
     if not webhook_breaker.allows():
         return None
-    answer = webhook_door.post(result.webhook_id, result.body)
+    answer = webhook_door.post(result.webhook_id, result.body, traceparent)
     if answer.kind is Kind.SHUT:
         webhook_breaker.failed(answer.tries)
     elif webhook_breaker.succeeded():

@@ -15,6 +15,8 @@ _ID = re.compile(r"[A-Za-z0-9_:~+=@/-]{1,255}")
 _SEQUENCE = re.compile(r"[0-9]{1,20}")
 _AMOUNT = re.compile(r"(0|[1-9][0-9]{0,14})(\.[0-9]{1,9})?")
 _CURRENCY = re.compile(r"[A-Z]{3}")
+_CORRELATION = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 # What fits the database's 64-bit column.
 _MAX_SEQUENCE = 2**63 - 1
 
@@ -48,6 +50,9 @@ class ParsedEvent:
     transaction_id: str
     sequence: int
     txn: Txn | None
+    # For logs and traces only; empty when the Producer sent none that is well formed.
+    request_id: str = ""
+    traceparent: str = ""
 
 
 def decode(raw: bytes) -> Any:
@@ -81,7 +86,15 @@ def parse(event: Any) -> ParsedEvent:
         raise BadEventError("sequence is not the version of data.transaction")
     if not 1 <= sequence <= _MAX_SEQUENCE:
         raise BadEventError("sequence is out of range")
-    return ParsedEvent(event_id, kind, transaction_id, sequence, None if kind == CANCELED else _txn(transaction))
+    return ParsedEvent(
+        event_id,
+        kind,
+        transaction_id,
+        sequence,
+        None if kind == CANCELED else _txn(transaction),
+        _or_empty(event, "correlationid", _CORRELATION),
+        _or_empty(event, "traceparent", _TRACEPARENT),
+    )
 
 
 def _txn(transaction: dict[str, Any]) -> Txn:
@@ -113,6 +126,11 @@ def _matching(source: dict[str, Any], name: str, pattern: re.Pattern[str]) -> st
     if not isinstance(value, str) or not pattern.fullmatch(value):
         raise BadEventError(f"{name} is missing or malformed")
     return value
+
+
+def _or_empty(source: dict[str, Any], name: str, pattern: re.Pattern[str]) -> str:
+    value = source.get(name)
+    return value if isinstance(value, str) and pattern.fullmatch(value) else ""
 
 
 def _uuid(value: Any, name: str) -> str:

@@ -1,7 +1,7 @@
 """Decides each event once: event row, newest version and result rows in one database transaction."""
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import uuid4
 
@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from processing import results, rules
+from processing import results, rules, tracing
 from processing.events import CANCELED, ParsedEvent
 from processing.models import Event, Result, SeenTransaction
 
@@ -33,6 +33,12 @@ def handle(event: ParsedEvent, door: str) -> Handled:
     A known event is not decided again: its stored result goes out again, with the same webhook-id and bytes, because
     the Producer sends an event again only when it lacks the result.
     """
+    about = tracing.about(request_id=event.request_id, event_id=event.id, transaction_id=event.transaction_id)
+    with about, tracing.span(f"process {event.type}", "consumer", event.traceparent) as traceparent:
+        return _handle(replace(event, traceparent=traceparent), door)
+
+
+def _handle(event: ParsedEvent, door: str) -> Handled:
     now = timezone.now()
     with transaction.atomic():
         row, created = Event.objects.select_for_update().get_or_create(

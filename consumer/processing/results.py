@@ -31,19 +31,27 @@ def final_body(event: ParsedEvent, txn: Txn, verdict: Verdict, now: datetime) ->
     }
     if verdict.error is not None:
         data["error"] = verdict.error
-    return _freeze(final_type(verdict), data, now)
+    return _freeze(final_type(verdict), data, now, event)
 
 
 def processing_body(event: ParsedEvent, now: datetime) -> str:
     """Says that the work began."""
     data = {"transaction_id": event.transaction_id, "transaction_version": event.sequence}
-    return _freeze(PROCESSING, data, now)
+    return _freeze(PROCESSING, data, now, event)
 
 
 def rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _freeze(kind: str, data: dict[str, Any], now: datetime) -> str:
-    """ASCII only, so that no database, queue or client can change a byte of what was signed."""
-    return json.dumps({"type": kind, "timestamp": rfc3339(now), "data": data}, separators=(",", ":"), ensure_ascii=True)
+def _freeze(kind: str, data: dict[str, Any], now: datetime, event: ParsedEvent) -> str:
+    """ASCII only, so that no database, queue or client can change a byte of what was signed.
+
+    What the event was part of goes back with the result; the Producer ignores members that it does not know.
+    """
+    body: dict[str, Any] = {"type": kind, "timestamp": rfc3339(now)}
+    if event.request_id:
+        body["correlationid"] = event.request_id
+    if event.traceparent:
+        body["traceparent"] = event.traceparent
+    return json.dumps({**body, "data": data}, separators=(",", ":"), ensure_ascii=True)

@@ -45,7 +45,7 @@ class Answer:
     tries: int = 1
 
 
-def post(webhook_id: str, body: str) -> Answer:
+def post(webhook_id: str, body: str, traceparent: str = "") -> Answer:
     """One round: up to RESULT_QUICK_ATTEMPTS tries, same id and bytes, a fresh timestamp and signature each."""
     retrying = Retrying(
         stop=stop_after_attempt(settings.RESULT_QUICK_ATTEMPTS) | stop_after_delay(QUICK_SECONDS),
@@ -54,12 +54,14 @@ def post(webhook_id: str, body: str) -> Answer:
         retry_error_callback=_last_answer,
         sleep=pause,
     )
-    answer: Answer = retrying(_post_once, webhook_id, body.encode())
+    answer: Answer = retrying(_post_once, webhook_id, body.encode(), traceparent)
     return Answer(answer.kind, answer.status, answer.error, answer.retry_after, retrying.statistics["attempt_number"])
 
 
-def _post_once(webhook_id: str, body: bytes) -> Answer:
+def _post_once(webhook_id: str, body: bytes, traceparent: str) -> Answer:
     headers = signing.sign(settings.RESULT_SIGNING_KEYS, webhook_id, int(time.time()), body)
+    if traceparent:
+        headers["traceparent"] = traceparent
     try:
         with _session().post(
             settings.RESULT_URL,

@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from celery import Celery
+from celery import Celery, signals
 from django.conf import settings
 
 from processing import topology
@@ -67,3 +67,8 @@ def configuration() -> dict[str, Any]:
 app.add_defaults(configuration)
 app.autodiscover_tasks(["processing"])
 app.autodiscover_tasks(["processing"], related_name="in_worker")
+
+
+@signals.setup_logging.connect
+def keep_our_logging(**_: object) -> None:
+    """Whoever listens here keeps Celery from adding a handler of its own and from hiding what is below WARNING."""

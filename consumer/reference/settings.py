@@ -50,6 +50,10 @@ RESULT_RETRY_SECONDS = [
 ]
 # CONSUMER_LOG_LEVEL: DEBUG, INFO, WARNING or ERROR.
 LOG_LEVEL = env.str("CONSUMER_LOG_LEVEL", default="INFO")
+# CONSUMER_LOG_JSON: a JSON object a line, with the ids of the work in hand, instead of text.
+LOG_JSON = env.bool("CONSUMER_LOG_JSON", default=not DEBUG)
+# OTEL_EXPORTER_OTLP_ENDPOINT: where spans go; empty turns them off. The SDK's other settings are its own.
+TRACES = env.str("OTEL_EXPORTER_OTLP_ENDPOINT", default="")
 
 environment.refuse_unsafe(globals())
 try:
@@ -129,9 +133,17 @@ WHITENOISE_USE_FINDERS = True
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "formatters": {
+        "line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"},
+        "json": {"()": "reference.logs.JsonLines"},
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "json" if LOG_JSON else "line"}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     # urllib3 and amqp log URLs and frames at DEBUG.
-    "loggers": {"urllib3": {"level": "WARNING"}, "amqp": {"level": "WARNING"}, "kombu": {"level": "WARNING"}},
+    "loggers": {
+        "urllib3": {"level": "WARNING"},
+        "amqp": {"level": "WARNING"},
+        "kombu": {"level": "WARNING"},
+        "celery": {"level": "WARNING"},
+    },
 }

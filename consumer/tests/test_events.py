@@ -113,3 +113,15 @@ def test_no_value_anywhere_raises_anything_else(value: Any, path: str) -> None:
             parse(candidate)
         except BadEventError:
             continue
+
+
+def test_what_the_event_is_part_of_is_taken_only_when_it_is_well_formed():
+    good = {
+        "correlationid": "0d0a7c1e-1111-4222-8333-444455556666",
+        "traceparent": "00-" + "a" * 32 + "-" + "b" * 16 + "-01",
+    }
+    parsed = parse({**make_event(), **good})
+    assert (parsed.request_id, parsed.traceparent) == tuple(good.values())
+    for bad in ("", "x", 7, None, {}, good["correlationid"] + "\n"):
+        parsed = parse({**make_event(), "correlationid": bad, "traceparent": bad})
+        assert (parsed.request_id, parsed.traceparent) == ("", "")

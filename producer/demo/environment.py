@@ -52,6 +52,7 @@ def producer_environment(base: Mapping[str, str], keys: DemoKeys, places: Places
         "RESULT_WEBHOOK_SECRETS": keys.result_webhook_secret,
         "PYTHONUNBUFFERED": "1",
         "PROMETHEUS_MULTIPROC_DIR": str(METRICS),
+        "LOG_EACH": "true",
     }
     if places.consumer_url is not None:
         made["CONSUMER_WEBHOOK_URL"] = f"{places.consumer_url}/webhooks/events"

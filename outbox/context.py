@@ -1,0 +1,53 @@
+"""Whose work this is: the names that log lines and events carry, from the request through all processes to its result.
+
+The request id travels in the event as CloudEvents' extension `correlationid`; a Consumer that returns it (and its
+`traceparent`) as members of the result lets the way back be followed too. Both are text that somebody else may have
+chosen: read by their pattern or not at all.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_CORRELATION = re.compile(rb'"correlationid"\s*:\s*"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"')
+_TRACEPARENT = re.compile(rb'"traceparent"\s*:\s*"(00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})"')
+
+_names: ContextVar[Mapping[str, str]] = ContextVar("names", default={})  # noqa: B039 - never changed in place
+
+
+def names() -> Mapping[str, str]:
+    """What is known: request_id, client, transaction_id, event_id, webhook_id."""
+    return _names.get()
+
+
+def start(**known: str) -> None:
+    """Forgets what was known and knows this. For the beginning of a request: a server's thread serves many."""
+    _names.set(known)
+
+
+def add(**known: str) -> None:
+    """Learns something more."""
+    _names.set({**_names.get(), **known})
+
+
+@contextmanager
+def about(**known: str) -> Iterator[None]:
+    """Knows something more for a while."""
+    token = _names.set({**_names.get(), **known})
+    try:
+        yield
+    finally:
+        _names.reset(token)
+
+
+def correlation_of(body: bytes) -> str | None:
+    """The request id that an event or a result carries."""
+    found = _CORRELATION.search(body)
+    return found.group(1).decode() if found else None
+
+
+def traceparent_of(body: bytes) -> str | None:
+    """The W3C trace context that an event or a result carries."""
+    found = _TRACEPARENT.search(body)
+    return found.group(1).decode() if found else None
