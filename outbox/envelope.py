@@ -62,12 +62,8 @@ def cloud_event(
     sequence: int,
     time: datetime,
     traceparent: str | None,
-<<<<<<<
     correlation_id: str | None = None,
-    data: Mapping[str, Any],
-=======
     data: Mapping[str, Any] | JsonText,
->>>>>>>
 ) -> str:
     """The CloudEvent (1.0, structured JSON) as text; `sequence` zero-padded to 20 so that it sorts as a string."""
     event: dict[str, Any] = {
@@ -83,16 +79,10 @@ def cloud_event(
     }
     if traceparent:
         event["traceparent"] = traceparent
-<<<<<<<
     if correlation_id:
         event["correlationid"] = correlation_id
-    event["data"] = data
-    # NaN and Infinity are no JSON: refused here, where the caller can still do something about it.
-    return json.dumps(event, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-=======
     shown = data if isinstance(data, str) else _ENCODER.encode(data)
     return f'{_ENCODER.encode(event)[:-1]},"data":{shown}}}'
->>>>>>>
 
 
 def wrap(event: StoredEvent, route: Mapping[str, str], source: str) -> Message:

@@ -9,12 +9,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connections, router, transaction
 
-<<<<<<<
-from outbox import claim, context, tracing, wakeup
-from outbox.envelope import cloud_event
-=======
-from outbox import claim, envelope, wakeup
->>>>>>>
+from outbox import claim, context, envelope, tracing, wakeup
 from outbox.ids import time_of, uuid7
 from outbox.models import OutboxMessage
 
@@ -119,14 +114,7 @@ def _body(event: Event) -> str:
         parent = None if tracing.tracer.current() else traceparent
         with tracing.tracer.span(f"enqueue {event.type}", "producer", parent, names) as traceparent:
             pass
-<<<<<<<
-    body = cloud_event(
-=======
-def _body(event: Event) -> str:
-    if event.topic not in settings.OUTBOX_ROUTES:
-        raise UnknownTopicError(f"No route for topic {event.topic!r}: add it to OUTBOX_ROUTES.")
     body = envelope.cloud_event(
->>>>>>>
         event_id=event.id,
         source=settings.OUTBOX_SOURCE,
         event_type=event.type,

@@ -3,12 +3,8 @@
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
-<<<<<<<
 from outbox import context
-from transactions.admission import admit
-=======
 from transactions.admission import admit, admit_unproven
->>>>>>>
 from transactions.clients import Caller
 from transactions.problems import ProblemError
 
