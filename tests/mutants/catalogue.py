@@ -238,8 +238,8 @@ RESULTS = [
         ("webhooks/services.py", "    if len(claimed) > 1:\n", "    if not claimed:\n"),
         (
             "webhooks/services.py",
-            "            with transaction.atomic():\n                _wait_briefly_for_locks()\n                return apply_one(claimed, savepoint=False).value\n",
-            "            return apply_one(claimed, savepoint=False).value\n",
+            "            with transaction.atomic():\n                _wait_briefly_for_locks()\n                state = _observed(",
+            "            if True:\n                state = _observed(",
         ),
         (
             "webhooks/services.py",
@@ -362,13 +362,9 @@ CLIENTS = [
         "key-row-outside-the-transaction",
         "A crash or a refusal in between leaves a key whose answer never happened.",
         (
-            "transactions/writing.py",
-            "    WITH claimed AS (\n"
-            "        INSERT INTO transactions_idempotencykey (client_id, key, fingerprint, transactions, status, headers, body)\n"
-            "        VALUES (%(client_id)s, %(key)s, %(fingerprint)s, %(ids)s, %(status)s, %(headers)s, %(body)s)\n"
-            "        ON CONFLICT (client_id, key) DO NOTHING RETURNING client_id\n"
-            "    )",
-            "    WITH claimed AS (SELECT %(client_id)s::bigint AS client_id)",
+            "transactions/migrations/0004_create_function.py",
+            "    ON CONFLICT (client_id, key) DO NOTHING;\n",
+            "    ON CONFLICT (client_id, key) DO UPDATE SET key = excluded.key;\n",
         ),
         (
             "transactions/writing.py",
@@ -430,8 +426,8 @@ CLIENTS = [
         "A crash after the commit leaves a change that nobody is told of.",
         (
             "transactions/services.py",
-            "    outbox.enqueue([events.change_event(event_type, txn, represent(txn), traceparent)])\n",
-            "    told = [events.change_event(event_type, txn, represent(txn), traceparent)]\n\n"
+            "    outbox.enqueue([events.change_event(event_type, txn, dumps(represent(txn)), traceparent)])\n",
+            "    told = [events.change_event(event_type, txn, dumps(represent(txn)), traceparent)]\n\n"
             "    def later() -> None:\n        with transaction.atomic():\n            outbox.enqueue(told)\n\n"
             "    transaction.on_commit(later)\n",
         ),

@@ -191,8 +191,10 @@ class Query:
     def create(self, **values: Any) -> Any:
         database, table = self.model.database(), self.model.table
         made = {**self.model.defaults, **values}
-        if self.model.key == "id" and "id" not in made:
+        if "id" not in made:
             made["id"] = database.next_id()
+        if self.model.table == "outbox":
+            made = {"created_at": database.clock(), "due_at": database.clock(), **made}
         database.run(f"insert {table}", lambda session: database.insert(table, made, session, self.model.key))
         return SimpleNamespace(**made)
 

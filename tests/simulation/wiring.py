@@ -36,6 +36,13 @@ SETTINGS = {
 }
 
 
+# What the database fills in, but for the times.
+OUTBOX_DEFAULTS: dict[str, Any] = {
+    "state": "pending", "attempts": 0, "parked": False, "discarded": False, "lease_token": None, "claimed_by": "",
+    "error": "", "channel": "", "published_at": None, "confirm_ms": None,
+}  # fmt: skip
+
+
 def _database() -> Any:
     return World.current.database
 
@@ -148,7 +155,7 @@ class Inbox(orm.Model):
 @contextmanager
 def simulated() -> Iterator[None]:
     """Within, the modules below know no other world."""
-    outbox_rows = orm.Model(_database, "outbox", State=models.OutboxMessage.State)
+    outbox_rows = orm.Model(_database, "outbox", defaults=OUTBOX_DEFAULTS, State=models.OutboxMessage.State)
     channel = {
         "failing_since": None,
         "retry_at": None,
@@ -194,6 +201,7 @@ def simulated() -> Iterator[None]:
         (
             inbox,
             {
+                "ReusedWebhookId": orm.Model(_database, "reused"),
                 "InboxMessage": inbox_rows, "transaction": atomic, "connection": postgres, "database_now": _database_now,
             },
         ),
