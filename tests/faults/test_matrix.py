@@ -8,6 +8,7 @@ from tests.faults import rows_broker, rows_database, rows_network, rows_processe
 from tests.faults.row import ROWS, run_row
 from tests.faults.world import World
 from tests.private_postgres import postgres_bin
+from tests.settings import CI
 
 MODULES = (rows_broker, rows_database, rows_network, rows_processes, rows_rest)
 QUICK = sorted(name for name, row in ROWS.items() if row.quick)
@@ -18,7 +19,8 @@ pytestmark = [pytest.mark.postgres, pytest.mark.rabbitmq, pytest.mark.processes,
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    assert postgres_bin(), "PostgreSQL's server programs are needed: apt install postgresql"
+    if not postgres_bin() and not CI:
+        pytest.skip("needs PostgreSQL's server programs (initdb, pg_ctl): apt install postgresql")
     made = World(tmp_path_factory.mktemp("faults"))
     yield made
     made.close()
@@ -34,7 +36,7 @@ def _as_new(world):
 def test_nothing_is_lost_doubled_disordered_or_stuck(world, name):
     line = run_row(world, ROWS[name], SEED)
     assert line["ok"], line
-    assert line["in_flight"] >= 200 or ROWS[name].quick, line
+    assert line["in_flight"] >= 200, "the fault met too few on their way"
 
 
 def test_every_row_of_the_matrix_is_there():
