@@ -261,6 +261,11 @@ def schemas() -> dict[str, Schema]:
                     "additionalProperties": {"type": "string", "pattern": "^(ok|failed: )"},
                     "description": "Each check: `ok`, or `failed: ` and why.",
                 },
+                "warnings": {
+                    "type": "object",
+                    "additionalProperties": {"type": "string"},
+                    "description": "What else is wrong, by light of the dashboard; turns nothing red.",
+                },
             },
             "required": ["status", "checks"],
             "examples": [{"status": "ok", "checks": {"database": "ok", "oldest_waiting_event": "ok (0 waiting)"}}],
