@@ -14,9 +14,9 @@ RUNTIME := $(VENV)/runtime.stamp
 DEVELOPMENT := $(VENV)/development.stamp
 UV ?= $(firstword $(wildcard $(BIN)/uv) uv)
 
-BENCHES ?= relay api results lists
+BENCHES ?= relay api results lists admin
 
-.PHONY: help demo bench faults nemesis soak fuzz mutants test lint format types lock compose-check procfile clean
+.PHONY: help demo bench faults nemesis soak fuzz mutants test lint format types lock browser-million screenshots compose-check procfile clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -24,7 +24,7 @@ help: ## This list
 demo: $(RUNTIME) ## The whole system on this machine [ONCE=1 COUNT=n FILE=x.jsonl CONSUMER=off DATABASE_URL= BROKER_URL=]
 	@exec $(BIN)/python -m producer.demo --follow-parent
 
-bench: $(DEVELOPMENT) ## The benchmarks, side by side, as a table and as JSON lines [BENCHES="relay api results lists"]
+bench: $(DEVELOPMENT) ## The benchmarks, side by side, as a table and as JSON lines [BENCHES="relay api results lists admin"]
 	@for bench in $(BENCHES); do $(BIN)/python ops/bench/$$bench.py --quick || exit 1; done
 
 test: $(DEVELOPMENT) ## Every check and every test; with CI=true nothing may be skipped
@@ -72,6 +72,12 @@ lock: ## Compile requirements*.in to requirements*.txt with hashes (needs uv)
 	@command -v $(UV) > /dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/ (or: make lock UV=/path/to/uv)" >&2; exit 1; }
 	$(UV) pip compile --quiet --generate-hashes --universal --python-version 3.11 requirements.in -o requirements.txt
 	$(UV) pip compile --quiet --generate-hashes --universal --python-version 3.11 requirements-dev.in -o requirements-dev.txt
+
+browser-million: $(DEVELOPMENT) ## Page through a million transactions in Chromium [BROWSER_ROWS=n]; needs PostgreSQL, RabbitMQ, chromium
+	@BROWSER_ROWS=$(or $(BROWSER_ROWS),1000000) $(BIN)/python -m pytest -q tests/e2e/test_browser.py -k million --durations=3
+
+screenshots: $(DEVELOPMENT) ## Take the pictures in docs/screenshots anew; needs PostgreSQL, RabbitMQ, chromium
+	@$(BIN)/python ops/screenshots.py docs/screenshots
 
 compose-check: $(DEVELOPMENT) ## Check docker-compose.yml by schema and by Compose itself; needs no Docker engine
 	@.ci/compose-check

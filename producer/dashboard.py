@@ -35,6 +35,8 @@ _TRANSACTIONS, _CHANNELS = "admin:transactions_transaction_changelist", "admin:o
 LINKS = {
     "broker": [("Show the channels", _CHANNELS, "")],
     "fallback": [("Show the channels", _CHANNELS, "")],
+    "queues": [("Show the published events", _EVENTS, "state=published")],
+    "beat": [("Show the schedules", "admin:django_celery_beat_periodictask_changelist", "")],
     "events_waiting": [("Show the waiting events", _EVENTS, "state=pending")],
     "events_dead": [("Show the dead events", _EVENTS, "state=dead")],
     "results_waiting": [("Received", _RESULTS, "state=received"), ("Failed", _RESULTS, "state=failed")],
@@ -43,6 +45,7 @@ LINKS = {
         ("Dead", _RESULTS, "state=dead"),
         ("Conflicting", _RESULTS, "state=conflict"),
     ],
+    "results_refused": [("Show the keys", "admin:webhooks_webhookkey_changelist", "")],
     "overdue": [("Show the overdue transactions", _TRANSACTIONS, "status=overdue")],
 }
 
