@@ -1,7 +1,7 @@
 """Claim and settle: who may have what, and who may still say so."""
 
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from django.db import transaction
@@ -55,6 +55,23 @@ def test_what_is_leased_is_not_claimed_again_until_the_lease_ends(add, expire_le
 def test_what_is_not_due_yet_is_left_alone(add):
     add(due_at=Now() + timedelta(minutes=1))
     assert not take().events
+
+
+class Tomorrow(datetime):
+    """A process whose clock is wrong."""
+
+    @classmethod
+    def now(cls, tz=None):
+        return datetime.now(tz) + timedelta(days=1)
+
+
+def test_the_next_attempt_is_due_by_the_databases_clock_and_not_by_the_relays(add, look, monkeypatch, settings):
+    settings.OUTBOX_BACKOFF_CAP_SECONDS = 60
+    monkeypatch.setattr("outbox.claim.datetime", Tomorrow)
+    event_id = add()
+    batch = take()
+    confirm(batch, only=[], refused={event_id: Refusal("no")})
+    assert look(event_id).due_at < database_now() + timedelta(seconds=60)
 
 
 def test_a_settled_event_is_published_with_time_channel_and_latency(add, look):
