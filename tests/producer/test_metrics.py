@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import textwrap
 
 import pytest
 from django.db import OperationalError
@@ -65,57 +64,55 @@ def test_the_numbers_of_the_outbox_are_those_of_the_table(client):
     assert (found[("outbox_pending",)], found[("outbox_dead",)], found[("outbox_parked",)]) == (2, 1, 1)
 
 
-COUNT = """
-import os, sys
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "producer.settings")
-import django; django.setup()
-from producer import instruments
-instruments.request_answered("r", "GET", 200, 0.01)
-print(os.getpid())
-"""
-READ = """
-import os
+FORKS = """
+import glob, os
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "producer.settings")
 import django; django.setup()
 from pathlib import Path
-from django.conf import settings
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
-from producer import metric_files
-registry = CollectorRegistry()
-with metric_files.settled(Path(settings.METRICS_FOLDER)):
-    MultiProcessCollector(registry, settings.METRICS_FOLDER)
-    print(generate_latest(registry).decode())
+from django.conf import settings
+from producer import instruments, metric_files
+
+folder = settings.METRICS_FOLDER
+
+def in_a_process_that_then_ends():
+    pid = os.fork()
+    if pid == 0:
+        instruments.request_answered("r", "GET", 200, 0.01)
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+def read():
+    registry = CollectorRegistry()
+    with metric_files.settled(Path(folder)):
+        MultiProcessCollector(registry, folder)
+        lines = generate_latest(registry).decode().splitlines()
+    print(*[line for line in lines if line.startswith("http_request") and ('le="0.01"' in line or "le=" not in line)])
+    print(len(glob.glob(folder + "/counter_*.db")), len(glob.glob(folder + "/counter_*retired.db")))
+
+for _ in range(3):
+    in_a_process_that_then_ends()
+print(len(glob.glob(folder + "/counter_*.db")))
+read()
+read()
+in_a_process_that_then_ends()
+read()
 """
 
 
-def run(code, folder):
-    env = {
-        **os.environ,
-        "PROMETHEUS_MULTIPROC_DIR": str(folder),
-        "DJANGO_SETTINGS_MODULE": "producer.settings",
-        "DEBUG": "true",
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], env=env, cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_counts_outlive_the_processes_that_made_them_and_the_folder_stays_small(tmp_path):
-    folder = tmp_path / "not" / "yet" / "there"
-    for _ in range(3):
-        run(COUNT, folder)
-    assert len(list(folder.glob("counter_*.db"))) == 3
-    for _ in range(2):
-        text = run(READ, folder)
-        assert 'http_requests_total{method="GET",route="r",status="200"} 3.0' in text
-        assert 'http_request_seconds_count{method="GET",route="r"} 3.0' in text
-        assert 'http_request_seconds_bucket{le="0.01",method="GET",route="r"} 3.0' in text
-        assert [path.name.rpartition("+")[2] for path in folder.glob("counter_*.db")] == ["retired.db"]
-    run(COUNT, folder)
-    assert 'route="r",status="200"} 4.0' in run(READ, folder)
+    shared = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "not" / "yet" / "there"), "DEBUG": "true"}
+    env = {**os.environ, **shared, "DJANGO_SETTINGS_MODULE": "producer.settings"}
+    done = subprocess.run([sys.executable, "-c", FORKS], env=env, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    before, first, files, second, files_again, third, _ = done.stdout.splitlines()
+    assert before == "3"
+    for text, count in ((first, "3.0"), (second, "3.0"), (third, "4.0")):
+        assert f'http_requests_total{{method="GET",route="r",status="200"}} {count}' in text
+        assert f'http_request_seconds_count{{method="GET",route="r"}} {count}' in text
+        assert f'http_request_seconds_bucket{{le="0.01",method="GET",route="r"}} {count}' in text
+    assert files == files_again == "1 1"
 
 
 def test_a_living_process_keeps_its_file(tmp_path, monkeypatch):
@@ -125,7 +122,10 @@ def test_a_living_process_keeps_its_file(tmp_path, monkeypatch):
 
 
 def test_switched_off_nothing_is_counted():
-    code = "import os\nos.environ['METRICS'] = 'false'\n" + COUNT + "\nprint(type(instruments.REQUESTS).__name__)"
-    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "producer.settings", "DEBUG": "true"}
+    code = (
+        "import django; django.setup(); from producer import instruments as i; i.request_answered('r', 'GET', 200, 1.0)"
+    )
+    code += "; print(type(i.REQUESTS).__name__)"
+    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "producer.settings", "DEBUG": "true", "METRICS": "false"}
     done = subprocess.run([sys.executable, "-c", code], env=env, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout.split()[-1] == "_Nothing", done.stderr
