@@ -18,8 +18,9 @@ from outbox.publisher import Publisher, PublishError, publishers
 BROKER = "broker"
 # Events in a half-open probe: enough to prove the channel, few enough to lose little time when it is still away.
 PROBE_BATCH = 20
-# A failing channel is asked again after OUTBOX_PROBE_SECONDS, then half as often each time up to this (seconds).
-PROBE_CAP_SECONDS = 5.0
+# A failing channel is asked again after OUTBOX_PROBE_SECONDS, then half as often each time up to this (seconds). With a
+# relay's tick and the greeting it is found within 5 s of its recovery.
+PROBE_CAP_SECONDS = 3.0
 # How long a broker may take to greet before a probe batch is risked on it (seconds). The fallback's traffic waits
 # meanwhile, and a frozen broker takes all of it; too short and a distant one is never found again.
 GREETING_SECONDS = 1.0

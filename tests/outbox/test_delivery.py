@@ -8,6 +8,7 @@ import pytest
 
 from outbox import delivery, relay
 from outbox.clock import database_now
+from outbox.management.commands.relay import TICK_SECONDS
 from outbox.models import ChannelState, OutboxMessage
 from outbox.publisher import Outcome, PublishError, Refusal
 
@@ -202,8 +203,13 @@ def test_probes_grow_rarer_up_to_the_cap_and_the_beginning_is_remembered(channel
         state = ChannelState.objects.get(name="broker")
         waits.append((state.retry_at - state.changed_at).total_seconds())
         since.add(state.failing_since)
-    assert waits == [2.0, 4.0, delivery.PROBE_CAP_SECONDS, delivery.PROBE_CAP_SECONDS]
+    assert waits == [2.0, delivery.PROBE_CAP_SECONDS, delivery.PROBE_CAP_SECONDS, delivery.PROBE_CAP_SECONDS]
     assert len(since) == 1
+
+
+def test_a_broker_that_is_back_is_asked_within_five_seconds():
+    """The longest wait for a probe, a relay's tick, and the greeting."""
+    assert delivery.PROBE_CAP_SECONDS + TICK_SECONDS + delivery.GREETING_SECONDS <= 5
 
 
 def test_retry_after_puts_the_next_probe_off(channels):
