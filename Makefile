@@ -14,7 +14,7 @@ RUNTIME := $(VENV)/runtime.stamp
 DEVELOPMENT := $(VENV)/development.stamp
 UV ?= $(firstword $(wildcard $(BIN)/uv) uv)
 
-BENCHES ?= relay api results lists admin
+BENCHES ?= relay latency api results lists admin
 
 .PHONY: help demo bench faults nemesis soak fuzz mutants test lint format types lock browser-million screenshots compose-check procfile clean
 
@@ -24,7 +24,7 @@ help: ## This list
 demo: $(RUNTIME) ## The whole system on this machine [ONCE=1 COUNT=n FILE=x.jsonl CONSUMER=off DATABASE_URL= BROKER_URL=]
 	@exec $(BIN)/python -m producer.demo --follow-parent
 
-bench: $(DEVELOPMENT) ## The benchmarks, side by side, as a table and as JSON lines [BENCHES="relay api results lists admin"]
+bench: $(DEVELOPMENT) ## The benchmarks, side by side, as a table and as JSON lines [BENCHES="relay latency api results lists admin"]
 	@for bench in $(BENCHES); do $(BIN)/python ops/bench/$$bench.py --quick || exit 1; done
 
 test: $(DEVELOPMENT) ## Every check and every test; with CI=true nothing may be skipped
