@@ -45,6 +45,11 @@ class LedgerAdmin(ReadOnlyAdmin, VerbAdmin):
         """For subclasses whose filters have another order."""
         return self.keyset
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """With what each row names, on its own page as in the list."""
+        rows: QuerySet[Any] = super().get_queryset(request)
+        return rows.select_related(*self.list_select_related) if self.list_select_related else rows
+
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[KeysetChangeList]:
         """Pages by key."""
         return KeysetChangeList

@@ -48,6 +48,14 @@ class VerbAdmin(ModelAdmin):
         request.POST = posted
         return super().response_action(request, queryset, *args, **kwargs)
 
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """Read once per request, although this page and Django's both ask for it."""
+        asked = (self.model, object_id, from_field)
+        known: dict[Any, Any] = request.__dict__.setdefault("_rows_of_admin", {})
+        if asked not in known or request.method != "GET":
+            known[asked] = super().get_object(request, object_id, from_field)
+        return known[asked]
+
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> Any:

@@ -112,8 +112,9 @@ class TransactionAdmin(LedgerAdmin):
         return ("pk",) if request.GET.get("status") == "overdue" else self.keyset
 
     def fetch(self, request: HttpRequest, rows: QuerySet[Transaction], limit: int) -> list[Transaction]:
-        """Filtered rows client by client: see per_client."""
-        if not any(request.GET.get(name) for name in ("status", "q")):
+        """Filtered rows client by client: see per_client. A search that has named its few rows needs no such help."""
+        named = bool(request.GET.get("q")) and not getattr(request, "searches_account", False)
+        if named or not (request.GET.get("status") or request.GET.get("q")):
             return list(rows[:limit])
         overdue = request.GET.get("status") == "overdue"
         parts = [rows.filter(status=status) for status in ("pending", "processing")] if overdue else [rows]
@@ -125,6 +126,7 @@ class TransactionAdmin(LedgerAdmin):
     def search(self, request: HttpRequest, rows: QuerySet[Transaction], term: str) -> QuerySet[Transaction]:
         """By anything that names one; by account number only for those who may see it."""
         if masking.may_see(request) and of_account(term, 1):
+            request.searches_account = True  # type: ignore[attr-defined]
             return rows.filter(account_number=term)
         return rows.filter(pk__in=[key for key in keys_for(request, term) if is_id(key)])
 
