@@ -60,7 +60,7 @@ def configuration() -> dict[str, object]:
         "worker_consumer": "producer.strict_consumer:StrictConsumer",
         "task_routes": {"results.receive": {"queue": RESULT_QUEUE}},
         # Task results are for operators; business truth is in our own tables.
-        "result_backend": "django-db",
+        "result_backend": "producer.task_results:OperatorResults",
         "result_extended": True,
         "result_expires": 7 * 24 * 3600,
         "result_backend_always_retry": True,
