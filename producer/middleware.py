@@ -47,6 +47,8 @@ class RequestIdMiddleware:
         if request.path.startswith(ADMIN):
             response.headers["Content-Security-Policy"] = ADMIN_CONTENT_SECURITY_POLICY
         observed.answered(request, response, began)
+        # The thread serves somebody else next.
+        context.start()
         return response
 
 

@@ -44,6 +44,7 @@ def test_what_is_not_an_id_is_not_taken_for_one(value):
 
 @pytest.mark.django_db
 def test_an_event_carries_the_id_of_its_request_and_none_where_there_is_none():
+    context.start()
     event = {"topic": "transactions", "type": "t", "key": "k", "data": {}}
     with transaction.atomic():
         with context.about(request_id=REQUEST):

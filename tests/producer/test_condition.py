@@ -24,6 +24,8 @@ def lights():
 
 @pytest.fixture(autouse=True)
 def everybody_lives(db):
+    # What other tests' refused requests left in this process.
+    refusals._waiting.clear()
     for kind in ("beat", "worker", "relay"):
         ProcessState.objects.create(name=f"{kind}@host:1", kind=kind)
 
