@@ -2,14 +2,15 @@
 
 import json
 import uuid
+from datetime import timedelta
 from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db.models.functions import Now
 
-from outbox import topology
-from outbox.models import ChannelState
+from outbox import prune, topology
+from outbox.models import ChannelState, OutboxMessage
 from outbox.publisher import Outcome, PublishError
 
 
@@ -76,6 +77,15 @@ def test_a_verb_is_written_to_the_audit_log_with_its_reason(add, caplog):
 def test_what_makes_no_sense_is_refused(db, arguments):
     with pytest.raises(CommandError):
         run("outbox", *arguments)
+
+
+def test_prune_goes_on_until_nothing_is_past_its_retention(add, look, monkeypatch):
+    monkeypatch.setattr(prune, "BATCH", 1)
+    kept = add()
+    for _ in range(3):
+        add(state="published", published_at=Now() - timedelta(days=99))
+    assert run("outbox", "prune") == "prune: 3 gone\n"
+    assert list(OutboxMessage.objects.values_list("id", flat=True)) == [kept]
 
 
 @pytest.mark.rabbitmq
