@@ -89,7 +89,7 @@ def memory_alarm(run):
 
 @row("F16", "RabbitMQ's disk alarm", recovery=60)
 def disk_alarm(run):
-    _alarm(run, ["set_disk_free_limit", "1000TB"], ["set_disk_free_limit", "50MB"])
+    _alarm(run, ["set_disk_free_limit", "100000GB"], ["set_disk_free_limit", "50MB"])
 
 
 @row("F17", "All of RabbitMQ's connections closed, again and again", recovery=60, quick=True)

@@ -10,6 +10,7 @@ from tests.faults.primitives import kill_a_backend
 from tests.faults.proxy import Cutter
 from tests.faults.row import row
 from tests.faults.streams import IN_AN_ANSWER, commits, every_offset
+from tests.faults.world import SCALE
 from tests.stack import wait_for
 
 
@@ -128,7 +129,7 @@ def long_lock(run):
             time.sleep(2)
         gained = world.counts(("succeeded",))[0] - before
     run.note(locked=len(locked), others_meanwhile=gained)
-    run.check(gained >= 200, f"only {gained} others ended while {len(locked)} rows were locked")
+    run.check(gained >= 150 * SCALE, f"only {gained} others ended while {len(locked)} rows were locked")
 
 
 @row("F31", "PostgreSQL's connections used up", recovery=30)
