@@ -135,6 +135,8 @@ def disorder(run):
     states = dict(
         stack.sql("SELECT state, count(*) FROM webhooks_inboxmessage WHERE webhook_id ~ '^(early|late|old)' GROUP BY 1")
     )
+    # `failed` for an older version of what has succeeded: a conflict by contract, and ours, so it is taken out.
+    stack.sql("DELETE FROM webhooks_inboxmessage WHERE webhook_id ~ '^old' AND state = 'conflict'")
     run.note(states=states)
     run.check(not states.get("applied"), f"{states.get('applied')} of them were applied")
 
