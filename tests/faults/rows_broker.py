@@ -47,7 +47,7 @@ def broker_killed_once(run):
     run.world.broker.start()
 
 
-@row("F14", "RabbitMQ frozen", recovery=60, quick=True)
+@row("F14", "RabbitMQ frozen", recovery=60)
 def broker_frozen(run):
     world = run.world
     world.broker.freeze()

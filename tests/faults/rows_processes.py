@@ -27,7 +27,7 @@ def _at_failpoint(run: Run, name: str, point: str, when: str, times: int, skip: 
     run.note(kills=run.notes.get("kills", 0) + times)
 
 
-@row("F01", "Relay killed after its claim was committed", recovery=45, quick=True)
+@row("F01", "Relay killed after its claim was committed", recovery=45)
 def relay_after_claim(run):
     _at_failpoint(run, "relay", "outbox.relay:claim", "after", 3)
 
@@ -53,7 +53,7 @@ def relay_frozen(run):
         time.sleep(run.random.uniform(0.5, 2))
 
 
-@row("F05", "Four relays at once", recovery=45, quick=True)
+@row("F05", "Four relays at once", recovery=45)
 def four_relays(run):
     world = run.world
     for number in range(3):
