@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
+from django.db import connections, router
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
@@ -109,6 +110,9 @@ class OutboxMessageAdmin(LedgerAdmin):
 
     def get_keyset(self, request: HttpRequest) -> tuple[str, ...]:
         """By the index of the chosen state."""
+        if connections[router.db_for_read(OutboxMessage)].vendor == "sqlite":
+            # It compares times as text, and ours and its own have different numbers of digits: rows would be skipped.
+            return self.keyset
         return _KEYSETS.get(request.GET.get("state", ""), self.keyset)  # type: ignore[call-overload,no-any-return]
 
     def search(self, request: HttpRequest, rows: QuerySet[OutboxMessage], term: str) -> QuerySet[OutboxMessage]:
