@@ -1,5 +1,6 @@
 """A dozen quick rows of the fault matrix. The whole of it: `make faults`."""
 
+import json
 import os
 
 import pytest
@@ -35,7 +36,7 @@ def _as_new(world):
 @pytest.mark.parametrize("name", QUICK)
 def test_nothing_is_lost_doubled_disordered_or_stuck(world, name):
     line = run_row(world, ROWS[name], SEED)
-    assert line["ok"], line
+    assert line["ok"], json.dumps(line)
     assert line["in_flight"] >= 200, "the fault met too few on their way"
 
 
