@@ -16,7 +16,7 @@ UV ?= $(firstword $(wildcard $(BIN)/uv) uv)
 
 BENCHES ?= relay latency api results lists admin
 
-.PHONY: help demo bench faults nemesis soak fuzz mutants test lint format types lock browser-million screenshots compose-check procfile clean
+.PHONY: help demo bench faults nemesis soak fuzz mutants test test-long lint format types lock browser-million screenshots compose-check procfile clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -55,6 +55,9 @@ fuzz: $(FUZZ)/stamp ## Fuzz both doors for results with atheris [MINUTES=10]
 	@mkdir -p var/fuzz-corpus
 	@exec nice $(FUZZ)/bin/python ops/fuzz/fuzz_webhook.py -max_total_time=$$(( $(or $(MINUTES),10) * 60 )) \
 	  -max_len=2048 -len_control=0 -rss_limit_mb=4096 -artifact_prefix=var/ var/fuzz-corpus
+
+test-long: $(DEVELOPMENT) ## The tests that take too long for `make test`: more of the fault matrix, the simulator's proof
+	@$(BIN)/python -m pytest -q -m long
 
 lint: $(DEVELOPMENT) ## Format check, ruff, import contracts
 	@$(BIN)/ruff format --check .

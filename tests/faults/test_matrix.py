@@ -33,7 +33,12 @@ def _as_new(world):
     world.reset()
 
 
-@pytest.mark.parametrize("name", QUICK)
+# One row of each kind is in the gate; the other quick ones are in `make test-long`, all of them in `make faults`.
+GATE = {"F02", "F09", "F13q", "F17", "F26", "F27q"}
+PARAMETERS = [name if name in GATE else pytest.param(name, marks=pytest.mark.long) for name in QUICK]
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
 def test_nothing_is_lost_doubled_disordered_or_stuck(world, name):
     line = run_row(world, ROWS[name], SEED)
     assert line["ok"], json.dumps(line)

@@ -34,6 +34,8 @@ BUGS = {
 }
 SCHEDULES = 1000
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("name", BUGS)
 @pytest.mark.timeout(300)
