@@ -81,7 +81,7 @@ def room_again(stack):
     stack._rabbitmqctl("clear_policy", "-p", stack.name, "full")
 
 
-@pytest.mark.parametrize("number", [2, 4])
+@pytest.mark.parametrize("number", [2, pytest.param(4, marks=pytest.mark.long)])
 def test_relays_that_meet_retries_send_nothing_twice_as_long_as_none_crashes(stack, number):
     fill(stack)
     full_queue(stack, 40)
