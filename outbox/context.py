@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 _CORRELATION = re.compile(rb'"correlationid"\s*:\s*"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"')
-_TRACEPARENT = re.compile(rb'"traceparent"\s*:\s*"(00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})"')
+_VERSION_00 = "00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"
+_TRACEPARENT = re.compile(_VERSION_00)
+_TRACEPARENT_MEMBER = re.compile(rf'"traceparent"\s*:\s*"({_VERSION_00})"'.encode())
 
 _names: ContextVar[Mapping[str, str]] = ContextVar("names", default={})  # noqa: B039 - never changed in place
 
@@ -47,7 +49,12 @@ def correlation_of(body: bytes) -> str | None:
     return found.group(1).decode() if found else None
 
 
+def read_traceparent(header: str) -> str | None:
+    """The W3C trace context (version 00) of a header, when it is readable."""
+    return header if _TRACEPARENT.fullmatch(header) else None
+
+
 def traceparent_of(body: bytes) -> str | None:
     """The W3C trace context that an event or a result carries."""
-    found = _TRACEPARENT.search(body)
+    found = _TRACEPARENT_MEMBER.search(body)
     return found.group(1).decode() if found else None

@@ -8,12 +8,11 @@ from contextlib import AbstractContextManager, nullcontext
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from outbox import tracing
+from outbox import context, tracing
 from producer import instruments
 
 log = logging.getLogger(__name__)
 
-TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _ID = re.compile(r"/[0-9a-f]{8}-[0-9a-f-]{27}|(?<=results)/[^/]+")
 # Asked every few seconds by machines: neither news nor a span.
 _PROBES = ("/livez", "/readyz", "/metrics")
@@ -40,8 +39,7 @@ def span(request: HttpRequest) -> AbstractContextManager[str | None]:
     """Around the view; child of the client's trace when it sent one."""
     if not tracing.ON or request.path.startswith(_PROBES):
         return _NO_SPAN
-    sent = request.META.get("HTTP_TRACEPARENT", "")
-    parent = sent if TRACEPARENT.fullmatch(sent) else None
+    parent = context.read_traceparent(request.META.get("HTTP_TRACEPARENT", ""))
     names = {"request_id": str(request.request_id)}  # type: ignore[attr-defined]
     return tracing.tracer.span(f"{request.method} {_known_path(request.path)}", "server", parent, names)
 

@@ -13,6 +13,7 @@ from django.urls import reverse
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from outbox import context
 from transactions import idempotency, services
 from transactions.authentication import CreatingAuthentication, unauthorized
 from transactions.bodies import read_bytes, read_json_bytes
@@ -36,7 +37,6 @@ from transactions.serializers import (
 )
 
 MAX_BATCH = 1000
-_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _TAG = re.compile(r'(W/)?"[\x21\x23-\x7e\x80-\xff]*"')
 
 
@@ -93,8 +93,7 @@ def find(request: Request, txn_id: str, *, lock: bool = False) -> Transaction:
 
 def traceparent(request: Request) -> str | None:
     """The W3C trace context of the request, when it has a readable one."""
-    value = request._request.META.get("HTTP_TRACEPARENT", "")
-    return value if _TRACEPARENT.fullmatch(value) else None
+    return context.read_traceparent(request._request.META.get("HTTP_TRACEPARENT", ""))
 
 
 def tags(header: str) -> list[str]:

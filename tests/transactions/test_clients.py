@@ -6,11 +6,11 @@ from unittest import mock
 
 import pytest
 from django.db import connection
-from django.test import Client
+from django.test import Client, override_settings
 from django.utils import timezone
 
 from tests.conftest import Api, new_transaction
-from transactions import clients
+from transactions import admission, clients
 from transactions.admission import admit
 from transactions.models import ApiClient, ApiKey, ClientRate, Transaction
 
@@ -105,13 +105,35 @@ def test_a_request_survives_that_its_kept_connection_died(api_key):
     assert status(api) == 200
     connection.connection.close()
     assert status(api) == 200
+    end_the_backend()
+    assert api.create().status_code == 201
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+@override_settings(API_RATE_PER_SECOND=1000, API_RATE_BURST=100_000)
+def test_a_create_on_a_lease_survives_that_its_kept_connection_died(api_key, monkeypatch):
+    monkeypatch.setattr(admission, "LEASE_SECONDS", 3600)
+    api = Api(Client(), api_key)
+    for _ in range(3):
+        assert api.create().status_code == 201
+    hashed = clients.digest(api_key)
+    assert admission.leases._leases[hashed].unused
+    end_the_backend()
+    # Without the lease the look-up of the key would meet the dead connection, and the create a new one.
+    with mock.patch.object(admission, "_take", side_effect=AssertionError("no lease")):
+        assert api.create().status_code == 201
+    assert Transaction.objects.count() == 4
+
+
+def end_the_backend():
+    """As a restart of the server does to every connection."""
     pid = connection.connection.info.backend_pid
     killer = connection.get_new_connection(connection.get_connection_params())
     killer.autocommit = True
     with killer.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
     killer.close()
-    assert api.create().status_code == 201
 
 
 @pytest.mark.postgres
