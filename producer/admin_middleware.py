@@ -8,7 +8,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django_otp.middleware import OTPMiddleware
 
-from producer.middleware import ADMIN
+from producer.operator_page import ADMIN
 
 
 class AdminMiddleware:

@@ -9,13 +9,13 @@ from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 
 from outbox import context
-from producer import observed
+from producer import errors, observed
+from producer.operator_page import ADMIN
 from transactions.exceptions import as_problem, problem_response
 from transactions.problems import ProblemError
 
 log = logging.getLogger(__name__)
 
-ADMIN = "/admin/"
 # Nothing from outside, nothing in line but styles: the theme writes its colours into the page. Alpine, on which the theme
 # is built, compiles the expressions of its own templates: hence unsafe-eval, here and nowhere else.
 ADMIN_CONTENT_SECURITY_POLICY = (
@@ -70,4 +70,4 @@ class ProblemMiddleware:
         if problem is None:
             log.exception("unhandled error", extra={"request_id": request.request_id})  # type: ignore[attr-defined]
             problem = ProblemError("internal-error")
-        return problem_response(problem, request)
+        return errors.answer(problem, request)
