@@ -16,7 +16,7 @@ UV ?= $(firstword $(wildcard $(BIN)/uv) uv)
 
 BENCHES ?= relay latency api results lists admin
 
-.PHONY: help demo bench faults nemesis soak fuzz mutants test test-long lint format types lock browser-million screenshots compose-check procfile clean
+.PHONY: help demo bench faults nemesis soak fuzz mutants test test-long test-pooled lint format types lock browser-million screenshots compose-check procfile clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -58,6 +58,9 @@ fuzz: $(FUZZ)/stamp ## Fuzz both doors for results with atheris [MINUTES=10]
 
 test-long: $(DEVELOPMENT) ## The tests that take too long for `make test`: more of the fault matrix, the simulator's proof
 	@$(BIN)/python -m pytest -q -m long
+
+test-pooled: $(DEVELOPMENT) ## The end-to-end tests through a PgBouncer of their own in transaction mode
+	@$(BIN)/python -m tests.private_pgbouncer $(BIN)/python -m pytest -q -m "processes and not long" tests/e2e
 
 lint: $(DEVELOPMENT) ## Format check, ruff, import contracts
 	@$(BIN)/ruff format --check .

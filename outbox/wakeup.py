@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, close_old_connections, connections
 
 log = logging.getLogger(__name__)
@@ -142,14 +143,17 @@ def poke() -> None:
 
 
 class Listener:
-    """Waits for wake-ups in the standing relay: LISTEN on a connection of its own where there is PostgreSQL."""
+    """Waits for wake-ups in the standing relay: LISTEN on a connection of its own at OUTBOX_LISTEN_DATABASE.
+
+    None there (a pool keeps no session) or SQLite: looks every `poll_seconds`.
+    """
 
     def __init__(self, poll_seconds: float = 0.1) -> None:
         self._poll = poll_seconds
         self._raw: Any = None
 
     def wait(self, seconds: float) -> bool:
-        """Returns early (True) when a commit asked for a relay; on engines without LISTEN polls every tenth second."""
+        """Returns early (True) when a commit asked for a relay; without LISTEN polls every tenth second."""
         raw = self._connect()
         if raw is None:
             time.sleep(min(seconds, self._poll))
@@ -175,12 +179,14 @@ class Listener:
                 raw.close()
 
     def _connect(self) -> Any:
-        connection = connections[DEFAULT_DB_ALIAS]
-        if connection.vendor != "postgresql":
+        connection, where = connections[DEFAULT_DB_ALIAS], settings.OUTBOX_LISTEN_DATABASE
+        if connection.vendor != "postgresql" or where is None:
             return None
         if self._raw is None:
             try:
-                raw = connection.get_new_connection(connection.get_connection_params())
+                direct = connection.copy()
+                direct.settings_dict |= where
+                raw = direct.get_new_connection(direct.get_connection_params())
                 raw.autocommit = True
                 with raw.cursor() as cursor:
                     cursor.execute(f"LISTEN {CHANNEL}")

@@ -1,15 +1,17 @@
 """System checks with ids and hints, one for each misconfiguration that would only show at night."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connection
 from django.utils.module_loading import import_string
 
 from webhooks import keys as webhook_keys
 from webhooks.signing_keys import MIN_SECRET_BYTES, KeyFormatError, SymmetricKey
 
+DEADLINES = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"]
 _SECRETS = {"result": "RESULT_WEBHOOK_SECRETS", "consumer": "CONSUMER_WEBHOOK_SECRETS"}
 
 
@@ -86,6 +88,25 @@ def lease_outlives_publish(app_configs: Any, **kwargs: Any) -> list[CheckMessage
             )
         ]
     return []
+
+
+@register(Tags.database)
+def deadlines_hold(app_configs: Any, databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """producer.W005: behind a pool the deadlines come from the role; without them one lock holds up a thread for ever."""
+    if not databases or "default" not in databases or connection.vendor != "postgresql":
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT name FROM pg_settings WHERE name = ANY(%s) AND setting = '0'", [DEADLINES])
+        missing = sorted(name for (name,) in cursor.fetchall())
+    if not missing:
+        return []
+    return [
+        Warning(
+            f"The database sets no {', '.join(missing)} for this role.",
+            hint="ALTER ROLE … SET them, as ops/postgres/roles.sql does; with DATABASE_POOLED they cannot come from here.",
+            id="producer.W005",
+        )
+    ]
 
 
 @register(deploy=True)

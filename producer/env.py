@@ -20,8 +20,10 @@ POSTGRESQL_OPTIONS = {
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 5000,
-    "options": "-c statement_timeout=10s -c lock_timeout=2s -c idle_in_transaction_session_timeout=30s",
 }
+# A statement, a wait for a lock and an idle transaction end by themselves. PgBouncer refuses `options` in the start-up
+# packet; there the role has them (ops/postgres/roles.sql), and producer.W005 looks whether it does.
+POSTGRESQL_DEADLINES = "-c statement_timeout=10s -c lock_timeout=2s -c idle_in_transaction_session_timeout=30s"
 # IMMEDIATE takes the write lock at BEGIN, so that a read-then-write transaction never fails half way with SQLITE_BUSY.
 SQLITE_OPTIONS = {
     "transaction_mode": "IMMEDIATE",
@@ -37,14 +39,19 @@ def words(name: str, default: str = "") -> list[str]:
     return [item for item in re.split(r"[,\s]+", env.str(name, default=default)) if item]
 
 
-def database(url: str) -> dict[str, Any]:
+def database(url: str, *, pooled: bool = False) -> dict[str, Any]:
     """Django's DATABASES entry for DATABASE_URL, with the deadlines that each engine needs.
+
+    `pooled`: behind a pool that gives each transaction another session.
 
     Raises ImproperlyConfigured for an engine other than PostgreSQL and SQLite.
     """
     config: dict[str, Any] = dict(environ.Env.db_url_config(url))  # type: ignore[no-untyped-call]
     if config["ENGINE"].endswith("postgresql"):
-        config["OPTIONS"] = {**POSTGRESQL_OPTIONS, **config.get("OPTIONS", {})}
+        deadlines = {} if pooled else {"options": POSTGRESQL_DEADLINES}
+        config["OPTIONS"] = {**POSTGRESQL_OPTIONS, **deadlines, **config.get("OPTIONS", {})}
+        # A cursor on the server would stay in the session that the next transaction does not get.
+        config["DISABLE_SERVER_SIDE_CURSORS"] = pooled
         config["CONN_MAX_AGE"] = 600
         config["CONN_HEALTH_CHECKS"] = True
     elif config["ENGINE"].endswith("sqlite3"):

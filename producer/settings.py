@@ -26,7 +26,11 @@ PUBLIC_URL = env.str("PUBLIC_URL", default="http://127.0.0.1:8000").rstrip("/")
 
 environment.refuse_unsafe(globals())
 
-DATABASES = {"default": environment.database(DATABASE_URL)}
+# DATABASE_URL leads to PgBouncer in transaction mode: nothing may be kept in a session.
+DATABASE_POOLED = env.bool("DATABASE_POOLED", default=False)
+DATABASES = {"default": environment.database(DATABASE_URL, pooled=DATABASE_POOLED)}
+# The server behind the pool, for the one thing that needs a session: the relay's LISTEN. Empty: it looks by the clock.
+DATABASE_DIRECT_URL = env.str("DATABASE_DIRECT_URL", default="")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 INSTALLED_APPS = [
@@ -186,6 +190,10 @@ RESULT_DEADLINE_SECONDS = env.int("RESULT_DEADLINE_SECONDS", default=900)
 BROKER_TRANSPORT_URL, BROKER_TRANSPORT_OPTIONS = environment.broker(BROKER_URL)
 
 # --- The outbox ------------------------------------------------------------------------------------------------------
+# Where a relay listens for wake-ups: a DATABASES entry, or None where LISTEN would be lost in a pool.
+OUTBOX_LISTEN_DATABASE = environment.database(DATABASE_DIRECT_URL) if DATABASE_DIRECT_URL else None
+if not DATABASE_POOLED and not DATABASE_DIRECT_URL:
+    OUTBOX_LISTEN_DATABASE = DATABASES["default"]
 OUTBOX_SOURCE = env.str("OUTBOX_SOURCE", default="urn:producer")
 OUTBOX_WIRE_FORMAT = env.str("OUTBOX_WIRE_FORMAT", default="celery")
 OUTBOX_ROUTES = {

@@ -23,8 +23,9 @@ POSTGRESQL_OPTIONS = {
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 5000,
-    "options": "-c statement_timeout=10s -c lock_timeout=5s -c idle_in_transaction_session_timeout=30s",
 }
+# PgBouncer refuses `options` in the start-up packet: there the role has to have these.
+POSTGRESQL_DEADLINES = "-c statement_timeout=10s -c lock_timeout=5s -c idle_in_transaction_session_timeout=30s"
 # IMMEDIATE: the write lock is taken at BEGIN, so a read-then-write transaction waits its turn and never fails half way.
 SQLITE_OPTIONS = {
     "transaction_mode": "IMMEDIATE",
@@ -40,11 +41,16 @@ def words(name: str, default: str = "") -> list[str]:
     return [item for item in re.split(r"[,\s]+", env.str(name, default=default)) if item]
 
 
-def database(url: str) -> dict[str, Any]:
-    """Django's DATABASES entry for CONSUMER_DATABASE_URL, with the deadlines that each engine needs."""
+def database(url: str, *, pooled: bool = False) -> dict[str, Any]:
+    """Django's DATABASES entry for CONSUMER_DATABASE_URL, with the deadlines that each engine needs.
+
+    `pooled`: behind PgBouncer in transaction mode.
+    """
     config: dict[str, Any] = dict(environ.Env.db_url_config(url))
     if config["ENGINE"].endswith("postgresql"):
-        config["OPTIONS"] = {**POSTGRESQL_OPTIONS, **config.get("OPTIONS", {})}
+        deadlines = {} if pooled else {"options": POSTGRESQL_DEADLINES}
+        config["OPTIONS"] = {**POSTGRESQL_OPTIONS, **deadlines, **config.get("OPTIONS", {})}
+        config["DISABLE_SERVER_SIDE_CURSORS"] = pooled
         config["CONN_MAX_AGE"] = 600
         config["CONN_HEALTH_CHECKS"] = True
     elif config["ENGINE"].endswith("sqlite3"):

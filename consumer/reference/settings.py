@@ -15,6 +15,8 @@ SECRET_KEY = env.str("CONSUMER_SECRET_KEY", default=environment.INSECURE_SECRET_
 ALLOWED_HOSTS = environment.words("CONSUMER_ALLOWED_HOSTS", default="127.0.0.1,localhost")
 # CONSUMER_DATABASE_URL: the Consumer's own database (postgres://… or sqlite:////path); never the Producer's.
 DATABASE_URL = env.str("CONSUMER_DATABASE_URL", default=f"sqlite:///{ROOT / 'var' / 'consumer.sqlite3'}")
+# CONSUMER_DATABASE_POOLED: that URL leads to PgBouncer in transaction mode.
+DATABASE_POOLED = env.bool("CONSUMER_DATABASE_POOLED", default=False)
 # BROKER_URL: the broker that carries the events: amqp://… or filesystem:///dir (a broker made of files).
 BROKER_URL = env.str("BROKER_URL", default=f"filesystem://{ROOT / 'var' / 'broker'}")
 # PRODUCER_URL: the base URL of the Producer; results go to its /api/v1/webhooks/results.
@@ -78,7 +80,7 @@ RESULT_QUICK_ATTEMPTS = 3
 # Seconds; must be longer than the slowest delivery round (below 45), else two processes post the same result at once.
 LEASE_SECONDS = 60
 
-DATABASES = {"default": environment.database(DATABASE_URL)}
+DATABASES = {"default": environment.database(DATABASE_URL, pooled=DATABASE_POOLED)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 INSTALLED_APPS = [
