@@ -37,6 +37,7 @@ class AmqpPublisher:
     name = "broker"
 
     def __init__(self, broker_url: str | None = None) -> None:
+        # Of a cluster, the node to try first stands in front.
         self._url = broker_url or settings.BROKER_URL
         self._connection: Any = None
         self._channel: Any = None
@@ -61,6 +62,7 @@ class AmqpPublisher:
                 self._retry_returned(messages, deadline, outcome)
         except Exception as error:
             outcome.trouble = _trouble(error, self._blocked)
+            self._prefer_another_node()
         self._report(outcome)
         if outcome.trouble or self._tracker.outstanding:
             self.close()
@@ -80,8 +82,7 @@ class AmqpPublisher:
             self.close()
         if self._channel is None:
             self._connection = topology.connect(self._url, on_blocked=self._on_blocked, on_unblocked=self._on_unblocked)
-            # No retries: kombu would sleep for two seconds in between, and the breaker has its own idea.
-            self._connection.ensure_connection(max_retries=0)
+            topology.open_any(self._connection)
             topology.declare(self._connection)
             self._channel = self._connection.channel()
             self._channel.confirm_select()
@@ -90,6 +91,11 @@ class AmqpPublisher:
             self._channel.events["basic_nack"].add(self._on_nack)
             self._channel.events["basic_return"].add(self._on_return)
         self._tracker.forget()
+
+    def _prefer_another_node(self) -> None:
+        """One that accepts connections and then does not work must not be the first choice again."""
+        first, _, others = self._url.partition(";")
+        self._url = f"{others};{first}" if others else first
 
     def _dead_on_arrival(self) -> bool:
         """Reads what came while we were idle: a close, an alarm. True if the connection is of no use any more."""

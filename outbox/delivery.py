@@ -90,8 +90,7 @@ def _greets(publisher: Publisher) -> bool:
     alarms: list[str] = []
     connection = topology.connect(settings.BROKER_URL, confirm_publish=True, on_blocked=alarms.append, **deadlines)
     try:
-        # No retries: with them kombu sleeps two seconds in between.
-        connection.ensure_connection(max_retries=0)
+        topology.open_any(connection)
         channel: Any = connection.channel()
         # Twice: a broker with an alarm takes the first message of a connection and only then stops reading from it.
         for _ in range(2):

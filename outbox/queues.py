@@ -30,7 +30,7 @@ class QueueWatch:
             if self._connection is None:
                 deadlines = dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), ANSWER_SECONDS)
                 self._connection = topology.connect(settings.BROKER_URL, **deadlines)
-                self._connection.ensure_connection(max_retries=0)
+                topology.open_any(self._connection)
             return self._look()
         except BaseException:
             self.close()

@@ -108,11 +108,16 @@ def declare(connection: Any) -> list[str]:
     return [queue.name for queue in queues]
 
 
+def open_any(connection: kombu.Connection) -> None:
+    """Opens it at the first of its addresses that answers: one try at each, since kombu sleeps after a round of them."""
+    connection.ensure_connection(max_retries=max(0, len(connection.alt) - 1))
+
+
 def declare_quietly() -> bool:
     """Declares at process start; a broker that is away only costs a log line, since the relay declares again."""
     try:
         with connect() as connection:
-            connection.ensure_connection(max_retries=1, interval_start=0, timeout=3)
+            open_any(connection)
             declare(connection)
     except Exception as error:
         log.warning("topology not declared", extra={"reason": repr(error)})
@@ -121,7 +126,10 @@ def declare_quietly() -> bool:
 
 
 def connect(broker_url: str | None = None, **transport_options: Any) -> kombu.Connection:
-    """A connection of our own (not Celery's), with deadlines on every read and write."""
+    """A connection of our own (not Celery's), with deadlines on every read and write.
+
+    BROKER_URL may be several, separated by `;`: the nodes of a cluster, each as good as the others.
+    """
     if broker_url is None and settings.BROKER_TRANSPORT_URL.startswith("filesystem"):
         return kombu.Connection(
             settings.BROKER_TRANSPORT_URL,

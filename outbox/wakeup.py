@@ -16,6 +16,8 @@ from typing import Any
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, close_old_connections, connections
 
+from outbox import topology
+
 log = logging.getLogger(__name__)
 
 CHANNEL = "outbox"
@@ -116,7 +118,7 @@ class TaskLink:
         }
         self._connection = self._app.connection_for_write(transport_options=deadlines)
         # Not connect(), which tries twice and sleeps in between.
-        self._connection.ensure_connection(max_retries=0)
+        topology.open_any(self._connection)
         # A channel and not the connection: given that, kombu would connect anew when it is lost, trying for ever.
         self._producer = self._app.amqp.Producer(self._connection.channel(), auto_declare=False)
 

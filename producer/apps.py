@@ -9,5 +9,5 @@ class ProducerConfig(AppConfig):
     name = "producer"
 
     def ready(self) -> None:
-        """Registers the checks; Django imports nothing else of ours for them."""
-        from producer import checks  # noqa: F401 - Django's own hook for registration
+        """Registers the checks and the watch over connections; Django imports nothing else of ours for them."""
+        from producer import checks, failover  # noqa: F401 - Django's own hook for registration

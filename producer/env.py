@@ -9,6 +9,8 @@ from urllib.parse import unquote, urlsplit
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from producer.addresses import addresses
+
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_SECRET_KEY = "insecure-default-for-the-first-five-minutes-only"  # noqa: S105 - refused outside DEBUG
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
@@ -81,9 +83,10 @@ def broker(url: str) -> tuple[str, dict[str, Any]]:
             "store_processed": False,
             "polling_interval": 0.1,
         }
-    if not url.startswith(("amqp://", "amqps://")):
+    if not all(one.startswith(("amqp://", "amqps://")) for one in url.split(";")):
         raise ImproperlyConfigured(
-            "BROKER_URL must be amqp://user:password@host:5672/vhost (or filesystem:///dir for trying out)."
+            "BROKER_URL must be amqp://user:password@host:5672/vhost (several nodes of a cluster: separated by `;`), "
+            "or filesystem:///dir for trying out."
         )
     return url, {"confirm_publish": True}
 
@@ -104,8 +107,11 @@ def refuse_unsafe(settings: Mapping[str, Any]) -> None:
         raise ImproperlyConfigured(
             "ALLOWED_HOSTS is empty. Set it to the host names that clients use, separated by commas."
         )
-    parts = urlsplit(settings["BROKER_URL"])
-    if parts.scheme in {"amqp", "amqps"} and (parts.username or "guest") == "guest" and parts.hostname not in LOOPBACK:
+    on_amqp = settings["BROKER_URL"].startswith("amqp")
+    if on_amqp and any(
+        (broker.user or "guest") == "guest" and broker.host not in LOOPBACK
+        for broker in addresses(settings["BROKER_URL"])
+    ):
         raise ImproperlyConfigured(
             "BROKER_URL uses RabbitMQ's user 'guest' off loopback. Make a user of its own (ops/README.md) and name it."
         )

@@ -1,8 +1,6 @@
 """/livez: the process answers. /readyz: database, migrations, broker, oldest waiting event and result; and what else is wrong."""
 
-import socket
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import connection
@@ -11,10 +9,11 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from outbox.stats import channel_stats, outbox_stats
 from producer import condition
+from producer.addresses import first_that_answers
 from producer.methods import read_only
 from webhooks.stats import inbox_stats
 
-# A probe must answer before its caller gives up (seconds).
+# A probe must answer before its caller gives up (seconds, for each address).
 BROKER_PROBE_SECONDS = 1.0
 
 
@@ -66,12 +65,8 @@ def _migrations() -> None:
 def _broker() -> str | None:
     if settings.BROKER_URL.startswith("filesystem:"):
         return "ok (embedded: for trying out only)"
-    parts = urlsplit(settings.BROKER_URL)
-    try:
-        with socket.create_connection((parts.hostname or "", parts.port or 5672), BROKER_PROBE_SECONDS):
-            pass
-    except OSError as error:
-        raise NotReadyError(f"no answer ({type(error).__name__}); events wait or go by webhook") from None
+    if first_that_answers(settings.BROKER_URL, BROKER_PROBE_SECONDS) is None:
+        raise NotReadyError("no answer; events wait or go by webhook")
     failing = [state for state in channel_stats() if state.name == "broker" and state.failing_seconds]
     if failing:
         raise NotReadyError(f"fails for {failing[0].failing_seconds:.0f} s: {failing[0].reason}")

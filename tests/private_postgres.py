@@ -25,7 +25,7 @@ def postgres_bin() -> Path | None:
 class PrivatePostgres:
     """One cluster in a folder of its own; keeps its data over restarts. Root may not run it, so `postgres` does."""
 
-    def __init__(self, *, max_connections: int = 100, disk_mb: int = 0):
+    def __init__(self, *, max_connections: int = 100, disk_mb: int = 0, standby_of: "PrivatePostgres | None" = None):
         self.bin = postgres_bin()
         assert self.bin is not None, "PostgreSQL's server programs are needed: apt install postgresql"
         self.folder = Path(tempfile.mkdtemp(prefix="private-pg-"))
@@ -38,7 +38,11 @@ class PrivatePostgres:
         self.data = self.folder / "data"
         if os.geteuid() == 0:
             shutil.chown(self.folder, "postgres", "postgres")
-        self._run("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
+        if standby_of:
+            # -R: it follows that one from its first start on.
+            self._run("pg_basebackup", "-d", standby_of.url, "-D", self.data, "-R", "-c", "fast", "--no-sync")
+        else:
+            self._run("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
         with (self.data / "postgresql.conf").open("a") as conf:
             conf.write(
                 f"listen_addresses = '127.0.0.1'\nport = {self.port}\nunix_socket_directories = '{self.folder}'\n"
@@ -75,6 +79,16 @@ class PrivatePostgres:
     def is_down(self):
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) != 0
+
+    def wait_for_standby(self):
+        """From here on no COMMIT is answered before the standby has it on disk."""
+        self.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        self.sql("SELECT pg_reload_conf()")
+        states = "SELECT sync_state FROM pg_stat_replication"
+        wait_for(lambda: self.sql(states) == [("sync",)], 30, "the standby is synchronous")
+
+    def promote(self):
+        self._run("pg_ctl", "-D", self.data, "-w", "-t", "60", "promote")
 
     def pid(self):
         return int((self.data / "postmaster.pid").read_text().split()[0])

@@ -31,7 +31,10 @@ def send(webhook_id: str, body: str) -> None:
     headers = signing.sign(settings.RESULT_SIGNING_KEYS, webhook_id, int(time.time()), body.encode())
     returned: list[str] = []
     try:
-        with _connect() as connection, connection.channel() as channel:
+        with _connect() as connection:
+            # Each node of the broker once: the next round is the caller's.
+            connection.ensure_connection(max_retries=max(0, len(connection.alt) - 1))
+            channel = connection.channel()
             # Called before the confirm, which a broker gives for an unroutable message too.
             producer = Producer(
                 channel,

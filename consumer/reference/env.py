@@ -78,9 +78,10 @@ def broker(url: str) -> tuple[str, dict[str, Any]]:
             "store_processed": False,
             "polling_interval": 0.1,
         }
-    if not url.startswith(("amqp://", "amqps://", "memory://")):
+    if not all(one.startswith(("amqp://", "amqps://", "memory://")) for one in url.split(";")):
         raise ImproperlyConfigured(
-            "BROKER_URL must be amqp://user:password@host:5672/vhost, or filesystem:///absolute/dir for trying out."
+            "BROKER_URL must be amqp://user:password@host:5672/vhost (several nodes of a cluster: separated by `;`), "
+            "or filesystem:///absolute/dir for trying out."
         )
     return url, {}
 

@@ -29,12 +29,3 @@ def listen(preferred: int) -> socket.socket:
 
 def url(listener: socket.socket) -> str:
     return f"http://{HOST}:{listener.getsockname()[1]}"
-
-
-def answers(host: str, port: int, timeout_seconds: float = 3.0) -> bool:
-    """Whether anything accepts a TCP connection there."""
-    try:
-        with socket.create_connection((host, port), timeout=timeout_seconds):
-            return True
-    except OSError:
-        return False

@@ -6,15 +6,14 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from producer.addresses import addresses, first_that_answers
 from producer.demo.environment import LOCK_FILE, LOGS, VAR
 from producer.demo.parts import CONSUMER_FOLDER
-from producer.demo.ports import answers
 
 # After a kill -9 the reaper of the earlier demo needs a moment to stop what was left.
 LOCK_WAIT_SECONDS = 15.0
-DEFAULT_PORTS = {"postgres": 5432, "postgresql": 5432, "amqp": 5672, "amqps": 5671}
+ANSWER_SECONDS = 3.0
 
 
 class PreflightError(Exception):
@@ -51,12 +50,11 @@ def lock(still_wanted: Callable[[], None]) -> int:
 def check_services(environment: Mapping[str, str]) -> None:
     """A wrong URL is told in a sentence here instead of a traceback later."""
     for name in ("DATABASE_URL", "BROKER_URL"):
-        parts = urlsplit(environment.get(name, ""))
-        port = parts.port or DEFAULT_PORTS.get(parts.scheme)
-        if parts.hostname and port and not answers(parts.hostname, port):
+        servers = addresses(environment.get(name, ""))
+        if servers and first_that_answers(environment[name], ANSWER_SECONDS) is None:
+            where = " or ".join(f"{server.host}:{server.port}" for server in servers)
             raise PreflightError(
-                f"nothing answers at {parts.hostname}:{port} ({name}). Start it, or unset {name} to use the embedded "
-                "default."
+                f"nothing answers at {where} ({name}). Start it, or unset {name} to use the embedded default."
             )
 
 

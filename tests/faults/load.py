@@ -125,7 +125,7 @@ class Load:
         if answer.ok and answer.content:
             told["body"] = answer.json()
         elif answer.status_code >= 500:
-            told["text"] = answer.text[:300]
+            told |= {"text": answer.text[:300], "retry_after": answer.headers.get("Retry-After")}
         self._note(entry, started, **told)
         return answer
 

@@ -198,3 +198,20 @@ def test_an_address_with_a_password_is_not_in_the_reason(channel):
     channel.take_away()
     channel.publisher._url = channel.publisher._url.replace("guest:guest", "guest:s3cret")
     assert "s3cret" not in send(channel, [make_event()]).trouble.reason
+
+
+def test_a_node_that_is_away_only_sends_the_relay_to_the_next(channel):
+    live = channel.url
+    channel.take_away()
+    channel.publisher._url = f"{channel.publisher._url};{live}"
+    events = [make_event()]
+    assert send(channel, events).confirmed == ids(events)
+
+
+def test_after_trouble_another_node_is_tried_first(channel):
+    channel.take_away()
+    away = channel.publisher._url
+    # As a node that accepts connections and then does not work: every try of it costs the publish timeout.
+    channel.publisher._url = f"{away};{away}2"
+    assert send(channel, [make_event()]).trouble
+    assert channel.publisher._url == f"{away}2;{away}"
