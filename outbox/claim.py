@@ -5,6 +5,7 @@ rest's due time to the end of the lease and write a token on them. Publishing ha
 exactly the ids it is given, and only while the token still stands: a relay that was frozen past its lease settles nothing.
 """
 
+import logging
 import uuid
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
@@ -23,6 +24,8 @@ from outbox.lookups import AnyOf
 from outbox.models import OutboxMessage
 from outbox.turns import Earlier, Row, earlier_in_other_hands
 
+log = logging.getLogger(__name__)
+
 # A parked event looks again after this even if nobody released it (seconds); the earlier event's relay may have died.
 PARK_SECONDS = 2.0
 # Behind a dead event (OUTBOX_DEAD_BLOCKS_KEY) it looks this seldom (seconds): requeue and discard release it at once.
@@ -34,6 +37,9 @@ RELEASE_PER_KEY = 1000
 # With no backlog the horizon stays behind by this (seconds): an event is due when it was written and seen when its
 # transaction commits. Those that take longer wait for the relay's next full scan.
 LATE_COMMIT_SECONDS = 5.0
+
+# Events given up at once that are logged one by one; a whole batch of them has one cause.
+GIVEN_UP_LOGGED = 10
 
 _WAITING, _DEAD, _PUBLISHED = OutboxMessage.State.PENDING, OutboxMessage.State.DEAD, OutboxMessage.State.PUBLISHED
 
@@ -115,6 +121,7 @@ def _bury_exhausted(rows: list[Row]) -> list[Row]:
         state=_DEAD, lease_token=None, parked=False, error=reason
     )
     _release_parked({row.key for row in exhausted})
+    _tell_of_dead({row.id: reason for row in exhausted})
     return [row for row in rows if row.attempts < settings.OUTBOX_MAX_ATTEMPTS]
 
 
@@ -209,9 +216,11 @@ def settle(
 def _settle_refused(batch: Batch, refused: Mapping[UUID, Refusal], settled: Settled) -> None:
     attempts = {event.id: event.attempts for event in batch.events}
     blameless: dict[str, list[UUID]] = {}
+    dead: dict[UUID, str] = {}
     for event_id, refusal in refused.items():
         if refusal.permanent or (not refusal.blameless and attempts[event_id] >= settings.OUTBOX_MAX_ATTEMPTS):
-            settled.dead += _mine(batch, [event_id]).update(state=_DEAD, lease_token=None, error=refusal.reason)
+            if _mine(batch, [event_id]).update(state=_DEAD, lease_token=None, error=refusal.reason):
+                dead[event_id] = refusal.reason
         elif refusal.blameless:
             blameless.setdefault(refusal.reason, []).append(event_id)
         else:
@@ -225,6 +234,13 @@ def _settle_refused(batch: Batch, refused: Mapping[UUID, Refusal], settled: Sett
             attempts=F("attempts") - 1,
             error=reason,
         )
+    settled.dead += len(dead)
+    _tell_of_dead(dead)
+
+
+def _tell_of_dead(dead: Mapping[UUID, str]) -> None:
+    for event_id, reason in list(dead.items())[:GIVEN_UP_LOGGED]:
+        log.error("event given up", extra={"event_id": str(event_id), "reason": reason, "count": len(dead)})
 
 
 def release(batch: Batch, reason: str = "") -> int:

@@ -11,6 +11,7 @@ from django.db import DatabaseError, InterfaceError, connection
 
 from producer import lights_broker, lights_processes, lights_work
 from producer.light import Condition, Level, Scene
+from producer.turned import Turned
 
 __all__ = ["Condition", "Level", "Scene", "current", "worst"]
 
@@ -21,11 +22,22 @@ LOOKS: list[Callable[[Scene], list[Condition]]] = [
     *(lights_work.events, lights_work.results, lights_work.refused, lights_work.overdue),
 ]
 
+# What this process has logged of them.
+turned = Turned()
+
 
 def current(scene: Scene | None = None) -> list[Condition]:
-    """Every light, in the order in which to look at them: a red one often explains those below it. Never raises."""
+    """Every light, in the order in which to look at them: a red one often explains those below it. Never raises.
+
+    Whoever looks has it logged when one turns.
+    """
+    lights = _look(scene or Scene())
+    turned.look(lights)
+    return lights
+
+
+def _look(scene: Scene) -> list[Condition]:
     found: list[Condition] = []
-    scene = scene or Scene()
     for look in LOOKS:
         try:
             found += look(scene)

@@ -10,7 +10,7 @@ from outbox import context
 CONTEXT = (
     *("request_id", "event_id", "transaction_id", "webhook_id", "client", "task", "door", "state"),
     *("reason", "channel", "relay", "wakeup", "events", "returned", "error", "process_name", "queues", "count"),
-    *("method", "route", "status", "milliseconds"),
+    *("method", "route", "status", "milliseconds", "light"),
 )
 
 

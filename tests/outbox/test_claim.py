@@ -183,11 +183,17 @@ def test_blameless_trouble_burns_no_attempt(add, look):
     assert ids(take()) == [unclear]
 
 
-def test_the_last_attempt_ends_dead_with_its_reason(add, look, settings):
+def given_up(caplog):
+    return [record.event_id for record in caplog.records if record.message == "event given up"]
+
+
+def test_the_last_attempt_ends_dead_with_its_reason_and_a_line_in_the_log(add, look, settings, caplog):
     settings.OUTBOX_MAX_ATTEMPTS = 3
-    event_id = add(attempts=2)
-    assert confirm(take(), only=[], refused={event_id: Refusal("NO_ROUTE")}).dead == 1
+    event_id, other = add(attempts=2), add(attempts=1)
+    refused = {event_id: Refusal("NO_ROUTE"), other: Refusal("NO_ROUTE")}
+    assert confirm(take(), only=[], refused=refused).dead == 1
     assert (look(event_id).state, look(event_id).error) == ("dead", "NO_ROUTE")
+    assert given_up(caplog) == [str(event_id)]
 
 
 def test_a_permanent_refusal_ends_dead_at_once_and_lets_the_key_go_on(add, look):
@@ -198,7 +204,7 @@ def test_a_permanent_refusal_ends_dead_at_once_and_lets_the_key_go_on(add, look)
     assert ids(take()) == [later]
 
 
-def test_what_every_relay_died_of_ends_dead_without_another_try(add, look, settings, expire_leases):
+def test_what_every_relay_died_of_ends_dead_without_another_try(add, look, settings, expire_leases, caplog):
     settings.OUTBOX_MAX_ATTEMPTS = 2
     event_id = add()
     for _ in range(2):
@@ -206,6 +212,7 @@ def test_what_every_relay_died_of_ends_dead_without_another_try(add, look, setti
         expire_leases()
     assert not take().events
     assert look(event_id).state == "dead"
+    assert given_up(caplog) == [str(event_id)]
 
 
 def test_a_settlement_after_the_lease_passed_on_changes_nothing(add, look, expire_leases):
