@@ -83,6 +83,30 @@ def test_the_dashboard_has_what_grafana_asks_of_one():
         places.add((grid["x"], grid["y"]))
 
 
+def test_prometheus_would_understand_every_query_of_the_dashboard(tmp_path):
+    # Grafana replaces its variables before it asks; a recording rule for each query is what promtool can read.
+    queries = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+    rules = [
+        {"record": f"panel:query:{place}", "expr": re.sub(r"\$__\w+", "5m", query)}
+        for place, query in enumerate(queries)
+    ]
+    assert rules and not any("$" in rule["expr"] for rule in rules)
+    file = tmp_path / "panels.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+    done = promtool("check", "rules", str(file))
+    assert done.returncode == 0 and f"{len(rules)} rules found" in done.stdout, done.stdout + done.stderr
+
+
+def test_grafana_is_told_where_the_dashboard_and_prometheus_are():
+    """ops/grafana/provisioning, as Compose mounts it."""
+    (source,) = yaml.safe_load((OPS / "grafana/provisioning/datasources/prometheus.yml").read_text())["datasources"]
+    (provider,) = yaml.safe_load((OPS / "grafana/provisioning/dashboards/producer.yml").read_text())["providers"]
+    assert source["type"] == "prometheus" and source["url"].startswith("http://") and source["isDefault"]
+    assert provider["type"] == "file" and provider["options"]["path"]
+    (variable,) = DASHBOARD["templating"]["list"]
+    assert (variable["name"], variable["type"], variable["query"]) == ("datasource", "datasource", "prometheus")
+
+
 def test_each_alert_leads_to_its_own_section():
     for rule in RULES:
         url = rule["annotations"]["runbook_url"]
