@@ -12,7 +12,7 @@ from django.db.models import Q
 from outbox.models import OutboxMessage
 
 # Rows counted per stretch of time. More makes busy stretches exact and the page slower; beyond it the rate is projected.
-COUNT_AT_MOST = 2000
+COUNT_AT_MOST = 1000
 # Rows read for their reasons: what fails now fails for few reasons.
 REASONS_AMONG = 500
 # Characters of a reason; what comes after tells single cases apart and not causes.

@@ -14,7 +14,7 @@ from outbox.ids import first_at, time_of
 from outbox.trends import COUNT_AT_MOST, Count, project
 
 # Transactions read per stretch for status, latency and error; busier stretches are judged by their first ones.
-SAMPLE = 150
+SAMPLE = 100
 
 # An id holds the time it was made: the primary key answers questions about time.
 _COHORT = """
@@ -27,7 +27,8 @@ _COHORT = """
 """
 _DIALECT = {
     "postgresql": {
-        "last": "max(id::text)",
+        # They come in order. max() would have to compare them as text, which costs more than the count.
+        "last": "((array_agg(id))[count(*)])::text",
         "seconds": "extract(epoch FROM processed_at - created_at)",
         "code": "error ->> 'code'",
     },

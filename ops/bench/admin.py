@@ -1,7 +1,8 @@
 """Each admin page at a million rows beside the same page at a thousand: lists, filters, searches, objects, deep pages.
 
 Private PostgreSQL databases, created and dropped. Both are filled alike and asked in turns, in process through Django's test
-client, as an operator who is no superuser.
+client, as an operator who is no superuser. The dashboard's figures are computed anew each time; in life they are kept for
+seconds.
 """
 
 import argparse
@@ -19,17 +20,21 @@ import psycopg2
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 ADMIN_URL = os.environ.get("DATABASE_URL") or "postgres://postgres@127.0.0.1:5432/test"
 SMALL, WANTED = 1_000, 1.5
-# One row of a thousand is what operators look for; the newest rows are not among them.
-RARE = "n %% 1000 = 7 AND n < %(rows)s * 0.9 OR n = 7"
-# A UUIDv7 per n, a millisecond apart, ending now.
-ID = """encode(substring(int8send(((%(start)s * 1000)::bigint + n) << 16) from 1 for 6) || int2send(28672::int2)
+# What operators look for: more than a page of it on either side, so that both show as many rows; the newest are not among
+# them.
+RARE_ROWS = 200
+RARE = "n %% %(every)s = 3 AND n < %(rows)s * 0.9"
+# Both sides over the same time, ending now: the large one had a thousand times the traffic.
+SPAN_SECONDS = 1000
+# A UUIDv7 per n.
+ID = """encode(substring(int8send(((%(start)s + n * %(step)s) * 1000)::bigint << 16) from 1 for 6) || int2send(28672::int2)
         || int8send(-9223372036854775808 + n + {offset}), 'hex')::uuid"""
 TXN, EVENT = ID.format(offset=0), ID.format(offset=10_000_000_000)
-AT = "to_timestamp(%(start)s + n * 0.001)"
+AT = "to_timestamp(%(start)s + n * %(step)s)"
 FILL = [
     f"""INSERT INTO transactions_transaction (id, client_id, external_id, account_number, amount, currency, direction,
         transaction_date, description, metadata, status, version, overdue, resends, created_at, updated_at, processed_at)
-        SELECT {TXN}, %(first_client)s + n %% %(clients)s, 'ext-' || n, 'ACC-' || n %% 50, 1 + n %% 1000, 'EUR', 'debit', {AT},
+        SELECT {TXN}, %(first_client)s + n %% %(clients)s, 'ext-' || n, 'ACC-' || n %% 10, 1 + n %% 1000, 'EUR', 'debit', {AT},
                'Invoice ' || n, '{{}}', CASE WHEN {RARE} THEN 'pending' ELSE 'succeeded' END, 1, {RARE}, 0, {AT}, {AT}, {AT}
           FROM generate_series(1, %(rows)s) AS n""",
     f"""INSERT INTO transactions_historyentry (transaction_id, kind, at, version, status, "by", webhook_id, type, state, door)
@@ -37,8 +42,8 @@ FILL = [
     f"""INSERT INTO outbox_outboxmessage (id, topic, type, key, sequence, body, created_at, state, due_at, attempts, parked,
         discarded, claimed_by, error, channel, published_at, confirm_ms)
         SELECT {EVENT}, 'transactions', 'transaction.created', {TXN}::text, 1, '{{}}', {AT},
-               CASE WHEN {RARE} THEN CASE WHEN n %% 2000 = 7 THEN 'dead' ELSE 'pending' END ELSE 'published' END, {AT}, 1, false,
-               false, '', CASE WHEN {RARE} THEN 'no route' ELSE '' END, CASE WHEN {RARE} THEN '' ELSE 'broker' END,
+               CASE WHEN NOT ({RARE}) THEN 'published' WHEN n %% (2 * %(every)s) = 3 THEN 'dead' ELSE 'pending' END, {AT}, 1,
+               false, false, '', CASE WHEN {RARE} THEN 'no route' ELSE '' END, CASE WHEN {RARE} THEN '' ELSE 'broker' END,
                CASE WHEN {RARE} THEN NULL ELSE {AT} END, 3
           FROM generate_series(1, %(rows)s) AS n""",
     f"""INSERT INTO webhooks_inboxmessage (webhook_id, sha256, body, key_id, sent_at, door, received_at, deliveries, state,
@@ -103,6 +108,13 @@ def main():
     options.add_argument("--rows", type=int, default=1_000_000)
     options.add_argument("--rounds", type=int, default=9)
     options.add_argument("--quick", action="store_true", help="100,000 rows and 5 rounds")
+    options.add_argument(
+        "--cpu",
+        action="store_true",
+        help="compare CPU time (the page's and its database backend's) instead of wall time: for a machine that others "
+        "use meanwhile; Linux, with PostgreSQL on this machine",
+    )
+    options.add_argument("--only", default="", help="pages whose name contains this")
     options.add_argument("--serve", type=int, help=argparse.SUPPRESS)
     chosen = options.parse_args()
     if chosen.serve:
@@ -113,7 +125,7 @@ def main():
     try:
         for side in sides.values():
             side.start()
-        compare(sides[SMALL], sides[rows], rounds)
+        compare(sides[SMALL], sides[rows], rounds, "cpu" if chosen.cpu else "took", chosen.only)
     finally:
         for side in sides.values():
             side.stop()
@@ -167,13 +179,16 @@ def serve(rows):
     from django.test import Client  # noqa: PLC0415
     from django.test.utils import CaptureQueriesContext  # noqa: PLC0415
 
-    from producer import roles  # noqa: PLC0415
+    from producer import dashboard, roles  # noqa: PLC0415
     from transactions.models import ApiClient  # noqa: PLC0415
 
     settings.DEBUG = False
     call_command("migrate", verbosity=0)
     made = [ApiClient.objects.create(name=f"client-{number}") for number in range(CLIENTS)]
-    parameters = {"rows": rows, "start": time.time() - rows * 0.001, "first_client": made[0].pk, "clients": CLIENTS}
+    parameters = {
+        **{"rows": rows, "every": rows // RARE_ROWS, "first_client": made[0].pk, "clients": CLIENTS},
+        **{"start": time.time() - SPAN_SECONDS, "step": SPAN_SECONDS / rows},
+    }
     for statement in FILL:
         sql(os.environ["DATABASE_URL"], statement, parameters)
     sql(os.environ["DATABASE_URL"], "VACUUM ANALYZE")
@@ -182,15 +197,30 @@ def serve(rows):
     user.groups.set(Group.objects.all())
     client = Client()
     client.force_login(user)
+    for snapshot in (dashboard.now, *dashboard.windows.values()):
+        snapshot._seconds = 0
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        backend = cursor.fetchone()[0]
     print("ready", flush=True)
     for line in sys.stdin:
-        started = time.perf_counter()
+        started, used = time.perf_counter(), used_by(backend)
         page = client.get(line.strip())
-        took = time.perf_counter() - started
+        took, cpu = time.perf_counter() - started, used_by(backend) - used
         with CaptureQueriesContext(connection) as captured:
             client.get(line.strip())
-        answer = {"status": page.status_code, "took": took, "queries": len(captured)}
-        print(json.dumps(answer), flush=True)
+        # BEGIN and COMMIT of the dashboard are captured, too.
+        queries = sum(not found["sql"].startswith(("BEGIN", "COMMIT")) for found in captured)
+        print(json.dumps({"status": page.status_code, "took": took, "cpu": cpu, "queries": queries}), flush=True)
+
+
+def used_by(backend):
+    """CPU seconds of this process and of its database backend; what the backend is still at is not in it, and small."""
+    try:
+        nanoseconds = int(Path(f"/proc/{backend}/schedstat").read_text().split()[0])
+    except (OSError, IndexError):
+        nanoseconds = 0
+    return time.process_time() + nanoseconds / 1e9
 
 
 def pages(side):
@@ -204,12 +234,18 @@ def pages(side):
         if name in {"transactions", "history", "outbox", "inbox", "tasks"}:
             yield f"{name} one object", f"{address}{middle}/change/"
     yield "overview", "/admin/"
+    yield "overview lights", "/admin/dashboard/now"
+    for minutes in (15, 60, 1440):
+        yield f"overview of {minutes} minutes", f"/admin/dashboard/window/{minutes}"
 
 
-def compare(small, large, rounds):
-    print(f"{'page':<34}{'1,000 rows ms':>15}{f'{large.rows:,} ms':>15}{'ratio':>8}{'queries':>9}")
+def compare(small, large, rounds, measure, only):
+    unit = "ms of CPU (other: 1,000 rows)" if measure == "cpu" else "ms (other: 1,000 rows)"
+    print(f"{unit.partition(' (')[0]:<34}{'1,000 rows':>15}{f'{large.rows:,}':>15}{'ratio':>8}{'queries':>9}")
     worst = ("", 0.0)
     for (name, at_small), (_, at_large) in zip(pages(small), pages(large), strict=True):
+        if only not in name:
+            continue
         taken = {small: [], large: []}
         for number in range(rounds + 1):
             for side, address in ((small, at_small), (large, at_large)):
@@ -217,13 +253,13 @@ def compare(small, large, rounds):
                 assert answer["status"] == 200, (name, answer)
                 assert answer["queries"] <= 10, (name, answer["queries"])
                 if number:
-                    taken[side].append(answer["took"] * 1000)
+                    taken[side].append(answer[measure] * 1000)
         ours, other = statistics.median(taken[large]), statistics.median(taken[small])
         ratio = ours / other
         worst = max(worst, (name, ratio), key=lambda entry: entry[1])
         print(f"{name:<34}{other:>15.1f}{ours:>15.1f}{ratio:>8.2f}{answer['queries']:>9}", flush=True)
         line = {"bench": f"admin {name}", "ours": round(ours, 2), "other": round(other, 2), "ratio": round(ratio, 2)}
-        print(json.dumps({**line, "unit": "ms (other: 1,000 rows)"}))
+        print(json.dumps({**line, "unit": unit}))
     print(f"worst: {worst[0]}, {worst[1]:.2f} (wanted at most {WANTED})")
 
 
