@@ -1,4 +1,4 @@
-"""Claim and settle: the only file that changes an outbox row after its insert.
+"""Claim and settle: the only file that changes an outbox row after its insert, with its short cut `ordinary`.
 
 A claim is one short transaction: lock due rows, leave out those whose key has an earlier event in other hands, move the
 rest's due time to the end of the lease and write a token on them. Publishing happens outside. A settlement changes
@@ -16,7 +16,7 @@ from django.db import connection, transaction
 from django.db.models import Case, F, Q, QuerySet, TextField, Value, When
 from django.db.models.functions import Concat, Greatest, Now
 
-from outbox import retry_policy
+from outbox import ordinary, retry_policy
 from outbox.batch import Batch, Refusal, Settled
 from outbox.conflicts import started_over
 from outbox.envelope import StoredEvent
@@ -32,8 +32,6 @@ PARK_SECONDS = 2.0
 PARK_BEHIND_DEAD_SECONDS = 60.0
 # Trouble that is the broker's and not the event's comes back this soon (seconds), so that recovery is quick.
 BLAMELESS_RETRY_SECONDS = 2.0
-# Parked events of one key released at once. All 20,000 of a hot key would be the work of forty batches, each time.
-RELEASE_PER_KEY = 1000
 # With no backlog the horizon stays behind by this (seconds): an event is due when it was written and seen when its
 # transaction commits. Those that take longer wait for the relay's next full scan.
 LATE_COMMIT_SECONDS = 5.0
@@ -42,19 +40,6 @@ LATE_COMMIT_SECONDS = 5.0
 GIVEN_UP_LOGGED = 10
 
 _WAITING, _DEAD, _PUBLISHED = OutboxMessage.State.PENDING, OutboxMessage.State.DEAD, OutboxMessage.State.PUBLISHED
-
-# The first EXISTS is decided once: usually nothing is parked at all. SKIP LOCKED: whoever holds one is awake anyway.
-# The state, here and in all that follows, is for the planner: it then looks at one partition (outbox/partitions.py).
-_RELEASE = """
-    UPDATE outbox_outboxmessage SET parked = false, due_at = statement_timestamp()
-     WHERE state = 'pending' AND id = ANY(ARRAY(
-           SELECT next.id FROM unnest(%s::text[]) AS wanted(key)
-            CROSS JOIN LATERAL (
-                  SELECT id FROM outbox_outboxmessage AS m
-                   WHERE m.key = wanted.key AND m.parked AND m.state = 'pending'
-                   ORDER BY m.sequence LIMIT %s FOR UPDATE SKIP LOCKED) AS next
-            WHERE EXISTS (SELECT 1 FROM outbox_outboxmessage WHERE parked AND state = 'pending')))
-"""
 
 
 @started_over
@@ -65,6 +50,11 @@ def claim(*, limit: int, lease_seconds: float, relay: str, after: datetime | Non
     alive: rows due before it are not looked at. Callers must pass None now and then, or late commits would wait.
     """
     token = uuid.uuid4()
+    if connection.vendor == "postgresql":
+        taken = ordinary.claim(limit=limit, lease_seconds=lease_seconds, relay=relay, after=after, token=token)
+        if taken is not None:
+            full = len(taken) == limit
+            return Batch(token, _in_sending_order(taken), more=full, horizon=_horizon(taken, full, after))
     with transaction.atomic():
         due = OutboxMessage.objects.filter(state=_WAITING, due_at__lte=Now())
         if after is not None:
@@ -189,6 +179,11 @@ def settle(
     Only rows that still carry the batch's token change. Events in neither `confirmed` nor `refused` are released.
     """
     settled = Settled()
+    if connection.vendor == "postgresql" and len(confirmed) == len(batch.events) and not refused:
+        keys = {event.key for event in batch.events}
+        settled.published = ordinary.settle(confirmed, keys, token=batch.token, channel=channel, confirm_ms=confirm_ms)
+        settled.lost = len(confirmed) - settled.published
+        return settled
     rest = [event.id for event in batch.events if event.id not in confirmed and event.id not in refused]
     with transaction.atomic():
         if confirmed:
@@ -302,8 +297,7 @@ def discard(ids: Collection[UUID], reason: str) -> int:
 def _release_parked(keys: Collection[str]) -> None:
     """Lets what waits for these keys look again now."""
     if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute(_RELEASE, [list(keys), RELEASE_PER_KEY])
+        ordinary.release(keys)
     else:
         OutboxMessage.objects.filter(parked=True, key__in=list(keys)).update(parked=False, due_at=Now())
 

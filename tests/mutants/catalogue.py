@@ -88,6 +88,7 @@ RELAY = [
         "settle-without-fence",
         "A relay that was frozen past its lease settles what another one works on.",
         ("outbox/claim.py", "filter(lease_token=batch.token, state=_WAITING)", "filter(state=_WAITING)"),
+        ("outbox/migrations/0006_relay_functions.py", "id = ANY(ids) AND lease_token = token", "id = ANY(ids)"),
         tests=OUTBOX,
     ),
     _mutant(
@@ -119,7 +120,30 @@ RELAY = [
             "        ready = _park_out_of_turn(rows) if rows else []\n",
             "        ready = rows\n",
         ),
+        ("outbox/migrations/0006_relay_functions.py", "NOT ordinary OR cardinality(ids) < (", "NOT ordinary OR 0 > ("),
         tests=OUTBOX,
+    ),
+    _mutant(
+        "ordinary-settle-without-fence",
+        "A relay that was frozen past its lease settles what another one works on, when all of it was confirmed.",
+        ("outbox/migrations/0006_relay_functions.py", "id = ANY(ids) AND lease_token = token", "id = ANY(ids)"),
+        tests=("tests/outbox",),
+    ),
+    _mutant(
+        "ordinary-claim-without-order-guard",
+        "A second relay sends a later event of a key before the first one's, on PostgreSQL.",
+        ("outbox/migrations/0006_relay_functions.py", "NOT ordinary OR cardinality(ids) < (", "NOT ordinary OR 0 > ("),
+        tests=("tests/outbox",),
+    ),
+    _mutant(
+        "leftovers-taken-for-ordinary",
+        "What a dead relay left is mixed with the rest, and what was tried often enough is tried on, on PostgreSQL.",
+        (
+            "outbox/migrations/0006_relay_functions.py",
+            "bool_and(due.attempts = 0 AND due.lease_token IS NULL)",
+            "true",
+        ),
+        tests=("tests/outbox",),
     ),
     _mutant(
         "backoff-by-the-process-clock",

@@ -92,9 +92,8 @@ def test_the_time_header_is_the_time_in_an_event_made_by_enqueue(db):
 
 
 def test_every_attempt_has_the_same_bytes(event):
-    import dataclasses
 
-    again = dataclasses.replace(event, attempts=event.attempts + 1)
+    again = event._replace(attempts=event.attempts + 1)
     assert wrap(event, ROUTE, "s") == wrap(again, ROUTE, "s")
     assert cloud_event_of(event) == cloud_event_of(again) == GOLDEN.encode()
 

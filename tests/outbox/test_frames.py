@@ -9,7 +9,7 @@ from amqp import spec
 from amqp.method_framing import frame_handler
 from amqp.serialization import loads
 
-from outbox.envelope import Message
+from outbox.envelope import Message, SharedHeaders
 from outbox.frames import publish_frames
 
 
@@ -20,7 +20,8 @@ def message(**changes):
         "routing_key": "transaction.created",
         "body": b"{}",
         "content_type": "application/json",
-        "headers": {"task": "t", "n": 3, "none": None, "unicode": "Zürich"},
+        "own_headers": {"unicode": "Zürich"},
+        "shared_headers": SharedHeaders({"task": "t", "n": 3, "none": None}),
         "type": "transaction.created",
         "key": "k",
         "timestamp": 1_800_000_000,
@@ -75,7 +76,7 @@ def test_the_properties_are_the_bytes_that_py_amqp_writes():
         type="transaction.created",
         app_id="producer",
     )._serialize_properties()
-    assert theirs in publish_frames(message(headers=headers), 5, 131072)
+    assert theirs in publish_frames(message(own_headers={}, shared_headers=SharedHeaders(headers)), 5, 131072)
 
 
 @pytest.mark.parametrize("size", [0, 1, 4087, 4088, 4089, 8176, 8177, 70_000])

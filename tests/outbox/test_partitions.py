@@ -10,6 +10,7 @@ from django.db import OperationalError, connection, transaction
 from django.db.models.functions import Now
 
 from outbox import checks, partitions, prune
+from outbox.batch import Refusal
 from outbox.claim import claim, requeue, settle
 from outbox.clock import database_now
 from outbox.conflicts import TRIES, started_over
@@ -172,12 +173,33 @@ def test_it_gives_up_in_the_end_and_at_once_on_anything_else(code, tries):
     assert len(done) == tries
 
 
-def test_a_claim_and_a_settlement_look_at_one_partition(add, django_assert_num_queries):
-    """However many weeks are kept: the planner leaves out all others, so they cost nothing."""
+def test_an_ordinary_claim_and_settlement_look_at_one_partition(add):
+    """However many weeks are kept: the plans of the functions leave out all others, or they would be locked."""
     add()
+    batch = claim(limit=10, lease_seconds=30, relay="r")
+    assert locked() == {partitions.WAITING}
+    settle(batch, confirmed={event.id for event in batch.events}, refused={}, channel="broker", confirm_ms=1)
+    assert locked() == {partitions.WAITING, partitions.FIRST}, "and the settled event goes to the one of its week"
+
+
+def locked():
+    return {
+        name
+        for (name,) in sql(
+            "SELECT relation::regclass::text FROM pg_locks l JOIN pg_class c ON c.oid = l.relation"
+            " WHERE pid = pg_backend_pid() AND relkind = 'r' AND relname LIKE 'outbox\\_%'"
+        )
+    }
+
+
+def test_any_other_claim_and_settlement_look_at_one_partition(add):
+    """Tried before, and not all of it confirmed."""
+    add(attempts=1)
+    refused = add("b", attempts=1)
     with _explained() as plans:
         batch = claim(limit=10, lease_seconds=30, relay="r")
-        settle(batch, confirmed={event.id for event in batch.events}, refused={}, channel="broker", confirm_ms=1)
+        confirmed = {event.id for event in batch.events} - {refused}
+        settle(batch, confirmed=confirmed, refused={refused: Refusal("no")}, channel="broker", confirm_ms=1)
     assert len(plans) >= 5
     for statement, plan in plans:
         assert partitions.FIRST not in plan, (statement, plan)
