@@ -83,7 +83,7 @@ class AmqpPublisher:
         if self._channel is None:
             self._connection = topology.connect(self._url, on_blocked=self._on_blocked, on_unblocked=self._on_unblocked)
             topology.open_any(self._connection)
-            topology.declare(self._connection)
+            topology.declare_if_allowed(self._connection)
             self._channel = self._connection.channel()
             self._channel.confirm_select()
             self._tracker = ConfirmTracker()
@@ -156,8 +156,8 @@ class AmqpPublisher:
         """
         returned = self._tracker.returned
         self._tracker.returned = {}
-        topology.declare(self._connection)
-        log.warning("topology declared anew", extra={"returned": len(returned)})
+        if topology.declare_if_allowed(self._connection):
+            log.warning("topology declared anew", extra={"returned": len(returned)})
         again, keys = [], set()
         for message in messages:
             if message.id in returned or message.key in keys:

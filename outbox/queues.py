@@ -44,7 +44,7 @@ class QueueWatch:
 
     def _look(self) -> int:
         found, missing = [], []
-        for queue in topology.all_queues():
+        for queue in topology.queues_at(settings.BROKER_URL):
             channel = self._connection.channel()
             try:
                 answer = channel.queue_declare(queue.name, passive=True)
@@ -58,10 +58,14 @@ class QueueWatch:
                 # The broker has closed the channel, not the connection.
                 missing.append(QueueState(name=queue.name, seen_at=Now(), remade_at=Now()))
         _write(found, ["messages", "consumers", "seen_at"])
-        if missing:
-            log.error("queue was missing, declared anew", extra={"queues": [state.name for state in missing]})
-            _write(missing, ["messages", "consumers", "seen_at", "remade_at"])
-            topology.declare(self._connection)
+        if not missing:
+            return 0
+        names = [state.name for state in missing]
+        if not topology.declare_if_allowed(self._connection):
+            log.error("queue is missing, and this user may not declare it", extra={"queues": names})
+            return 0
+        log.error("queue was missing, declared anew", extra={"queues": names})
+        _write(missing, ["messages", "consumers", "seen_at", "remade_at"])
         return len(missing)
 
 

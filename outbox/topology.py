@@ -5,10 +5,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import kombu
+from amqp.exceptions import AccessRefused
 from django.conf import settings
 
 log = logging.getLogger(__name__)
 
+# What the Producer's own workers read: wake-ups and ticks, and results by the second door.
+TASK_QUEUE, RESULT_QUEUE = "producer.tasks.v1", "producer.results.v1"
 EMBEDDED_TRANSPORT = "outbox.filesystem:Transport"
 # A message that was handed back this often goes to the dead-letter queue. Never -1: RabbitMQ 3.10 then drops it at once.
 DELIVERY_LIMIT = 20
@@ -86,7 +89,7 @@ def worker_queues(names: Iterable[str]) -> list[kombu.Queue]:
     return queues
 
 
-def all_queues(worker: Iterable[str] = ("producer.tasks.v1", "producer.results.v1")) -> list[kombu.Queue]:
+def all_queues(worker: Iterable[str] = (TASK_QUEUE, RESULT_QUEUE)) -> list[kombu.Queue]:
     """Everything that must exist before the first message."""
     names = list(worker)
     return [
@@ -96,16 +99,33 @@ def all_queues(worker: Iterable[str] = ("producer.tasks.v1", "producer.results.v
     ]
 
 
-def declare(connection: Any) -> list[str]:
-    """Declares all queues with their exchanges and bindings; idempotent. Returns the queue names.
+def queues_at(broker_url: str) -> list[kombu.Queue]:
+    """Those that belong there: all of them, or with a TASKS_BROKER_URL of its own the wake-ups there and the rest here."""
+    if settings.TASKS_BROKER_URL == settings.BROKER_URL:
+        return all_queues()
+    on_tasks = broker_url == settings.TASKS_BROKER_URL
+    return [queue for queue in all_queues() if (queue.name == TASK_QUEUE) == on_tasks]
+
+
+def declare(connection: Any, queues: Iterable[kombu.Queue] | None = None) -> list[str]:
+    """Declares the queues (those at BROKER_URL) with their exchanges and bindings; idempotent. Returns their names.
 
     Raises what kombu raises: a queue that exists with other arguments is a 406 and needs an operator.
     """
-    queues = all_queues()
+    wanted = list(queues_at(settings.BROKER_URL) if queues is None else queues)
     with connection.channel() as channel:
-        for queue in queues:
+        for queue in wanted:
             queue(channel).declare()
-    return [queue.name for queue in queues]
+    return [queue.name for queue in wanted]
+
+
+def declare_if_allowed(connection: Any, queues: Iterable[kombu.Queue] | None = None) -> bool:
+    """False for a user who may not: then an operator has declared it (ops/rabbitmq), and what is missing will show."""
+    try:
+        declare(connection, queues)
+    except AccessRefused:
+        return False
+    return True
 
 
 def open_any(connection: kombu.Connection) -> None:
@@ -118,7 +138,7 @@ def declare_quietly() -> bool:
     try:
         with connect() as connection:
             open_any(connection)
-            declare(connection)
+            declare_if_allowed(connection)
     except Exception as error:
         log.warning("topology not declared", extra={"reason": repr(error)})
         return False

@@ -10,15 +10,14 @@ from scheduler.schedule import beat_schedule
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "producer.settings")
 
-TASK_QUEUE = "producer.tasks.v1"
-RESULT_QUEUE = "producer.results.v1"
-
 app = Celery("producer")
 
 
 def configuration() -> dict[str, object]:
     """Celery's settings; read when the application is first used, since they need Django's."""
-    broker_url = settings.BROKER_TRANSPORT_URL
+    # Celery's command line takes BROKER_URL for its own and would prefer it to what stands here.
+    os.environ.pop("CELERY_BROKER_URL", None)
+    broker_url = settings.TASKS_BROKER_TRANSPORT_URL
     on_amqp = broker_url.startswith("amqp")
     return {
         "broker_url": broker_url,
@@ -51,14 +50,14 @@ def configuration() -> dict[str, object]:
         "timezone": "UTC",
         # A misspelt queue name is an error and not a new classic queue.
         "task_create_missing_queues": False,
-        "task_queues": topology.worker_queues([TASK_QUEUE, RESULT_QUEUE]),
-        "task_default_queue": TASK_QUEUE,
+        "task_queues": topology.worker_queues([topology.TASK_QUEUE, topology.RESULT_QUEUE]),
+        "task_default_queue": topology.TASK_QUEUE,
         "task_default_exchange": "",
-        "task_default_routing_key": TASK_QUEUE,
+        "task_default_routing_key": topology.TASK_QUEUE,
         "task_default_queue_type": "quorum" if on_amqp else "classic",
         "worker_detect_quorum_queues": True,
         "worker_consumer": "producer.strict_consumer:StrictConsumer",
-        "task_routes": {"results.receive": {"queue": RESULT_QUEUE}},
+        "task_routes": {"results.receive": {"queue": topology.RESULT_QUEUE}},
         # Task results are for operators; business truth is in our own tables.
         "result_backend": "producer.task_results:OperatorResults",
         "result_extended": True,

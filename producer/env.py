@@ -107,11 +107,9 @@ def refuse_unsafe(settings: Mapping[str, Any]) -> None:
         raise ImproperlyConfigured(
             "ALLOWED_HOSTS is empty. Set it to the host names that clients use, separated by commas."
         )
-    on_amqp = settings["BROKER_URL"].startswith("amqp")
-    if on_amqp and any(
-        (broker.user or "guest") == "guest" and broker.host not in LOOPBACK
-        for broker in addresses(settings["BROKER_URL"])
-    ):
+    brokers = [url for url in (settings["BROKER_URL"], settings["TASKS_BROKER_URL"]) if url.startswith("amqp")]
+    found = [broker for url in brokers for broker in addresses(url)]
+    if any((broker.user or "guest") == "guest" and broker.host not in LOOPBACK for broker in found):
         raise ImproperlyConfigured(
             "BROKER_URL uses RabbitMQ's user 'guest' off loopback. Make a user of its own (ops/README.md) and name it."
         )

@@ -16,6 +16,8 @@ django_stubs_ext.monkeypatch()
 EMBEDDED = not any(env.str(name, default="") for name in ("DATABASE_URL", "BROKER_URL"))
 DATABASE_URL = env.str("DATABASE_URL", default="") or f"sqlite:///{ROOT / 'var' / 'producer.sqlite3'}"
 BROKER_URL = env.str("BROKER_URL", default="") or f"filesystem://{ROOT / 'var' / 'broker'}"
+# Celery's own: ticks and wake-ups. In a virtual host of its own nobody else can put a task into it (ops/rabbitmq).
+TASKS_BROKER_URL = env.str("TASKS_BROKER_URL", default="") or BROKER_URL
 DEBUG = env.bool("DEBUG", default=EMBEDDED)
 SECRET_KEY = env.str("SECRET_KEY", default=environment.DEFAULT_SECRET_KEY)
 SECRET_KEY_FALLBACKS = environment.words("SECRET_KEY_FALLBACKS")
@@ -188,6 +190,7 @@ RESULT_DEADLINE_SECONDS = env.int("RESULT_DEADLINE_SECONDS", default=900)
 
 # Celery's form of BROKER_URL: a folder of files becomes kombu's filesystem transport.
 BROKER_TRANSPORT_URL, BROKER_TRANSPORT_OPTIONS = environment.broker(BROKER_URL)
+TASKS_BROKER_TRANSPORT_URL = environment.broker(TASKS_BROKER_URL)[0]
 
 # --- The outbox ------------------------------------------------------------------------------------------------------
 # Where a relay listens for wake-ups: a DATABASES entry, or None where LISTEN would be lost in a pool.

@@ -8,6 +8,7 @@ from typing import Any
 
 from celery import bootsteps
 from celery.worker.consumer import Connection, Consumer
+from django.conf import settings
 
 from outbox import topology
 
@@ -15,13 +16,20 @@ log = logging.getLogger(__name__)
 
 
 class DeclareTopology(bootsteps.StartStopStep):
-    """Declares exchanges and queues after each connect, so that no start order loses a message."""
+    """Declares exchanges and queues after each connect, so that no start order loses a message.
+
+    A user who may not declare reads what an operator has declared.
+    """
 
     requires = (Connection,)
 
     def start(self, parent: Any) -> None:
         """Celery's hook; a refusal of the broker ends the start loudly."""
-        topology.declare(parent.connection)
+        queues = topology.queues_at(settings.TASKS_BROKER_URL)
+        if not topology.declare_if_allowed(parent.connection, queues):
+            for queue in parent.app.amqp.queues.values():
+                # Or kombu declares it once more as it begins to read.
+                queue.no_declare = True
 
 
 class StrictConsumer(Consumer):

@@ -13,22 +13,28 @@ from tests.stack import free_port, wait_for
 
 
 class PrivateRabbitMQ:
-    """One node with its own name, ports and data; keeps its data over restarts."""
+    """One node with its own name, ports and data; keeps its data over restarts.
 
-    def __init__(self, folder: Path):
+    `host`: in a network namespace (tests/hosts.py). `config`: further lines of rabbitmq.conf.
+    """
+
+    def __init__(self, folder: Path, *, host=None, config: str = ""):
         self.folder, self.port = folder, free_port()
-        self.node = f"private{uuid.uuid4().hex[:8]}@localhost"
-        self.url = f"amqp://guest:guest@127.0.0.1:{self.port}//"
+        self.address, self.prefix = (host.address, host.prefix) if host else ("127.0.0.1", [])
+        self.node = f"private{uuid.uuid4().hex[:8]}@{host.address if host else 'localhost'}"
+        self.url = f"amqp://guest:guest@{self.address}:{self.port}//"
         self.process = None
         (folder / "enabled_plugins").write_text("[].\n")
         (folder / "rabbitmq.conf").write_text(
-            f"listeners.tcp.1 = 127.0.0.1:{self.port}\nlog.file.level = warning\nloopback_users = none\n"
+            f"listeners.tcp.1 = {self.address}:{self.port}\nlog.file.level = warning\nloopback_users = none\n{config}"
         )
         self.env = {
             **os.environ,
             "HOME": str(folder),
             "RABBITMQ_NODENAME": self.node,
-            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            # A host's name with a dot in it, as an address is, is a long one.
+            "RABBITMQ_USE_LONGNAME": "true" if host else "false",
+            "RABBITMQ_NODE_IP_ADDRESS": self.address,
             "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(free_port()),
             "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
@@ -39,15 +45,18 @@ class PrivateRabbitMQ:
         }
 
     def start(self):
-        with (self.folder / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                ["/usr/lib/rabbitmq/bin/rabbitmq-server"], env=self.env, stdout=log, stderr=log, start_new_session=True
-            )
+        self.launch()
         wait_for(self.answers, 90, "the private RabbitMQ node answers")
+
+    def launch(self):
+        """Starts it and does not wait."""
+        command = [*self.prefix, "/usr/lib/rabbitmq/bin/rabbitmq-server"]
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(command, env=self.env, stdout=log, stderr=log, start_new_session=True)
 
     def answers(self):
         """It accepts before it serves: only a protocol header answered by connection.start counts."""
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as sock:
+        with contextlib.suppress(OSError), socket.create_connection((self.address, self.port), 1) as sock:
             sock.settimeout(2)
             sock.sendall(b"AMQP\x00\x00\x09\x01")
             return sock.recv(1) == b"\x01"
@@ -56,7 +65,7 @@ class PrivateRabbitMQ:
     def ctl(self, *arguments, check=True):
         """rabbitmqctl against this node, with its own cookie; returns what it printed."""
         # Not the wrapper in /usr/sbin: run by root it becomes `rabbitmq`, whose cookie is another.
-        command = ["/usr/lib/rabbitmq/bin/rabbitmqctl", "-q", "-n", self.node, *arguments]
+        command = [*self.prefix, "/usr/lib/rabbitmq/bin/rabbitmqctl", "-q", "-n", self.node, *arguments]
         done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0 or not check, done.stdout + done.stderr
         return done.stdout
@@ -77,7 +86,7 @@ class PrivateRabbitMQ:
         until = time.monotonic() + 10
         while time.monotonic() < until:
             with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)):
+                if probe.connect_ex((self.address, self.port)):
                     return
             time.sleep(0.05)
         raise AssertionError("the private node still answers after kill -9")

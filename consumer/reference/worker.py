@@ -3,6 +3,7 @@
 import logging
 from typing import Any
 
+from amqp.exceptions import AccessRefused
 from celery import bootsteps
 from celery.worker.consumer import Connection, Consumer
 from kombu import Message
@@ -13,13 +14,21 @@ log = logging.getLogger("consumer.worker")
 
 
 class DeclareTopology(bootsteps.StartStopStep):
-    """Declares queue and dead-letter queue after each connect, so that no start order loses a message."""
+    """Declares queue and dead-letter queue after each connect, so that no start order loses a message.
+
+    A user who may not declare reads what an operator has declared.
+    """
 
     requires = (Connection,)
 
     def start(self, parent: Any) -> None:
-        with parent.connection.channel() as channel:
-            topology.declare(channel)
+        try:
+            with parent.connection.channel() as channel:
+                topology.declare(channel)
+        except AccessRefused:
+            for queue in parent.app.amqp.queues.values():
+                # Or kombu declares it once more as it begins to read.
+                queue.no_declare = True
 
 
 class StrictConsumer(Consumer):

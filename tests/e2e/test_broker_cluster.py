@@ -1,0 +1,112 @@
+"""A RabbitMQ cluster of three loses one node, two nodes and its network under load; the relay goes on, or the fallback does."""
+
+import json
+import time
+
+import pytest
+
+from tests import hosts
+from tests.faults.load import Load
+from tests.private_cluster import PrivateCluster
+from tests.settings import DATABASE_URL
+from tests.stack import Stack, wait_for
+
+pytestmark = [
+    *(pytest.mark.postgres, pytest.mark.rabbitmq, pytest.mark.processes, pytest.mark.long, pytest.mark.timeout(900)),
+    pytest.mark.skipif(not hosts.POSSIBLE, reason="network namespaces need root and iproute2"),
+]
+
+QUEUE = "consumer.transactions.v1"
+NEWEST = "SELECT max(created_at) FROM transactions_transaction WHERE status IN ('succeeded', 'failed')"
+
+
+@pytest.fixture
+def three_hosts():
+    made = hosts.Hosts(3)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def cluster(tmp_path, three_hosts):
+    made = PrivateCluster(tmp_path, three_hosts)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def stack(tmp_path, cluster):
+    (tmp_path / "stack").mkdir()
+    made = Stack(
+        *(tmp_path / "stack", DATABASE_URL, cluster.url),
+        private_broker=True,
+        OUTBOX_FALLBACK_AFTER_SECONDS="5",
+        # What was confirmed and lies in a queue without a majority is overdue soon, and is not waited for.
+        RESULT_DEADLINE_SECONDS="60",
+    )
+    yield made
+    made.close()
+
+
+class Recovery:
+    """How long after each fault a transaction submitted after it has its result."""
+
+    def __init__(self, stack):
+        self.stack, self.seconds = stack, {}
+
+    def of(self, what, fault, within):
+        began = time.monotonic()
+        (now,) = self.stack.sql("SELECT now()")[0]
+        fault()
+        wait_for(lambda: (self.stack.sql(NEWEST)[0][0] or now) > now, within, f"results again after: {what}")
+        self.seconds[what] = round(time.monotonic() - began, 1)
+
+
+def sent_by(stack, channel, since):
+    query = "SELECT count(*) FROM outbox_outboxmessage WHERE channel = %s AND published_at > %s"
+    return stack.sql(query, channel, since)[0][0]
+
+
+def test_nothing_is_lost_doubled_or_stuck_whichever_nodes_die(stack, cluster, three_hosts, tmp_path):
+    stack.web(), stack.worker(), stack.beat(), stack.relay(), stack.consumer_web(), stack.consumer_worker()
+    load, recovery = Load(stack.url, stack.key, tmp_path, seed=1, rate=15.0), Recovery(stack)
+    load.start()
+    wait_for(lambda: stack.statuses().get("succeeded", 0) > 20, 60, "the round trip works")
+    wait_for(lambda: cluster.whole(QUEUE), 60, "the queue has three members")
+
+    first = cluster.leader(QUEUE)
+    recovery.of("the queue's leader killed", first.kill, 60)
+    assert cluster.leader(QUEUE) is not first
+    first.start()
+    wait_for(lambda: cluster.whole(QUEUE), 120, "all members are back")
+
+    second = cluster.leader(QUEUE)
+    recovery.of("the next leader killed", second.kill, 60)
+    third = cluster.leader(QUEUE)
+    (lost_at,) = stack.sql("SELECT now()")[0]
+    recovery.of("two of three gone: by webhook", third.kill, 90)
+    wait_for(lambda: sent_by(stack, "webhook", lost_at) > 30, 60, "the fallback carries the traffic")
+    second.launch(), third.start()
+    (back_at,) = stack.sql("SELECT now()")[0]
+    wait_for(lambda: sent_by(stack, "broker", back_at) > 30, 120, "the traffic is back at the broker")
+    wait_for(lambda: cluster.whole(QUEUE), 120, "all members are back")
+
+    cut = cluster.leader(QUEUE)
+    host = three_hosts[cluster.nodes.index(cut)]
+    recovery.of("the leader cut off from its peers", lambda: three_hosts.cut_off(host), 120)
+    host.heal()
+    wait_for(lambda: cluster.whole(QUEUE), 120, "it is a member again")
+
+    assert load.stop() == 0
+    told = [json.loads(line) for line in load.log_path.read_text().splitlines()]
+    created = {entry["body"]["id"] for entry in told if entry.get("status") == 201}
+    unsettled = "SELECT count(*) FROM transactions_transaction WHERE status NOT IN ('succeeded', 'failed', 'canceled')"
+    wait_for(lambda: stack.sql(unsettled) == [(0,)], 180, "nothing is stuck")
+    wait_for(
+        lambda: stack.sql("SELECT count(*) FROM outbox_outboxmessage WHERE state <> 'published'") == [(0,)], 60, "sent"
+    )
+    assert created <= {row[0] for row in stack.sql("SELECT id::text FROM transactions_transaction")}, "nothing lost"
+    twice = "SELECT transaction_id FROM transactions_historyentry WHERE kind = 'result' AND state = 'applied' GROUP BY 1 HAVING count(*) > 1"
+    assert stack.sql(twice) == [], "no result applied twice"
+    assert all(entry["status"] < 500 for entry in told if "status" in entry), "the API never noticed"
+    print(json.dumps({**recovery.seconds, "transactions": len(created)}))
