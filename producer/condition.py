@@ -45,7 +45,7 @@ def _look(scene: Scene) -> list[Condition]:
             log.warning("condition unknown", extra={"reason": type(error).__name__})
             if not connection.in_atomic_block:
                 connection.close()
-            return [_database_away(type(error).__name__), *[light for light in found if light.id != "database"]]
+            return [database_away(type(error).__name__), *[light for light in found if light.id != "database"]]
     return found
 
 
@@ -55,7 +55,8 @@ def worst(conditions: list[Condition]) -> Level:
     return "bad" if "bad" in levels else "warn" if "warn" in levels else "ok"
 
 
-def _database_away(reason: str) -> Condition:
+def database_away(reason: str) -> Condition:
+    """The one light that is left without it."""
     return Condition(
         "database",
         "bad",

@@ -41,8 +41,12 @@ def readyz(request: HttpRequest) -> HttpResponse:
     ready = not any(state.startswith("failed") for state in checks.values())
     # These turn nothing red: a web process without a beat is still a good address for requests, and a restart of it
     # would mend nothing.
-    # Not asked without a database: that would only cost the prober another time-out.
-    lights = condition.current() if checks["database"] == "ok" else []
+    if checks["database"] == "ok":
+        lights = condition.current()
+    else:
+        # Not asked of a database that is away: that would only cost the prober another time-out.
+        lights = [condition.database_away(checks["database"])]
+        condition.turned.look(lights)
     warnings = {light.id: f"{light.title}: {light.value}. {light.meaning}" for light in lights if light.level != "ok"}
     return JsonResponse(
         {"status": "ok" if ready else "unavailable", "checks": checks, "warnings": warnings},

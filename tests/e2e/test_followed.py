@@ -7,13 +7,13 @@ import requests
 
 from tests.otlp import Collector, tree
 from tests.settings import BROKER_URL, DATABASE_URL
-from tests.stack import SECRET, Stack, plain, wait_for
+from tests.stack import ROOT, SECRET, Stack, plain, wait_for
 
 pytestmark = [pytest.mark.postgres, pytest.mark.rabbitmq, pytest.mark.processes, pytest.mark.timeout(240)]
 
 CLIENT_TRACE, CLIENT_SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 ACCOUNT, WORDS = "GB33BUKB20201555555555", "Salary-of-somebody"
-# docs/operations.md shows it.
+# docs/operations.md shows it (a test below).
 TREE = """\
 producer: POST /api/v1/transactions
   producer: enqueue transaction.created
@@ -94,3 +94,7 @@ def test_one_trace_and_one_request_id_lead_from_the_request_to_the_applied_resul
     for name, text in {**{n: p.log() for n, p in stack.processes.items()}, "spans": spans}.items():
         for secret in (ACCOUNT, WORDS, SECRET, SECRET.removeprefix("whsec_"), stack.key, stack.env["SECRET_KEY"]):
             assert secret not in text, f"{name} says what it must not"
+
+
+def test_the_docs_show_the_tree_that_is_exported():
+    assert f"```\n{TREE}\n```" in (ROOT / "docs/operations.md").read_text()

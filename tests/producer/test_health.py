@@ -7,6 +7,8 @@ from django.db import OperationalError
 
 from outbox.clock import database_now
 from outbox.models import ChannelState, OutboxMessage
+from producer import condition
+from producer.turned import Turned
 
 pytestmark = pytest.mark.django_db
 
@@ -41,13 +43,19 @@ def test_readyz_is_red_while_the_broker_channel_fails(client, settings):
     assert float(line.split()[-1]) >= 5
 
 
-def test_readyz_is_red_when_the_database_is_away(client, monkeypatch):
+def test_readyz_is_red_when_the_database_is_away(client, monkeypatch, caplog):
+    caplog.set_level("WARNING", "producer.turned")
+
     def away(*args, **kwargs):
         raise OperationalError("gone")
 
     monkeypatch.setitem(__import__("producer.health", fromlist=["CHECKS"]).CHECKS, "database", away)
+    monkeypatch.setattr(condition, "turned", Turned())
     answer = client.get("/readyz")
     assert answer.status_code == 503 and answer.json()["checks"]["database"] == "failed: OperationalError"
+    # Said in words, and in the log; the database is not asked once more for the other lights.
+    assert list(answer.json()["warnings"]) == ["database"]
+    assert [record.message for record in caplog.records if record.name == "producer.turned"] == ["Database away: red"]
 
 
 def test_the_probes_need_no_key_and_no_trailing_slash(client):
