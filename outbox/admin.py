@@ -74,13 +74,14 @@ class OutboxMessageAdmin(LedgerAdmin):
     search_fields = ("id",)
     search_help_text = "Event id, transaction id, external id, account number, webhook-id"
     fieldsets = (
-        (None, {"fields": ("id", "shown_state", "type", "key_link", "sequence", "topic", "created_at")}),
+        # What is wrong stands where the page opens.
+        (None, {"fields": ("id", "shown_state", "whole_error", "type", "key_link", "sequence", "topic", "created_at")}),
         (
             "Delivery",
             {
                 "fields": (
                     *("channel", "published_at", "confirm_ms", "attempts", "due_at", "parked", "discarded"),
-                    *("claimed_by", "lease_token", "whole_error"),
+                    *("claimed_by", "lease_token"),
                 )
             },
         ),

@@ -1,6 +1,6 @@
 /* Keeps the landing page fresh while somebody looks at it. Text goes in by textContent; charts are drawn by dashboard_charts. */
 
-import { drawCharts } from "./dashboard_charts.js";
+import { drawCharts, utc } from "./dashboard_charts.js";
 
 const NOW_MS = 3000;
 const WINDOW_MS = 6000;
@@ -139,9 +139,9 @@ function showWindow() {
 
 function showTrouble() {
   const text = [...new Set(Object.values(trouble).filter(Boolean))].join(" ");
-  say(place("trouble"), text && `${text}${freshAt ? ` What you see is of ${new Date(freshAt).toLocaleTimeString()}.` : ""}`);
+  say(place("trouble"), text && `${text}${freshAt ? ` What you see is of ${utc(freshAt)} UTC.` : ""}`);
   root.classList.toggle("stale", Boolean(text));
-  if (!text) say(place("freshness"), `As of ${new Date(freshAt).toLocaleTimeString()}, every ${NOW_MS / 1000} s`);
+  if (!text) say(place("freshness"), `As of ${utc(freshAt)} UTC, every ${NOW_MS / 1000} s`);
   else if (!freshAt) say(place("headline"), "Nothing can be read");
 }
 

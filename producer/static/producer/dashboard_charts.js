@@ -35,11 +35,15 @@ function draw(id, labels, datasets, { soft, edge }) {
   charts[id].update("none");
 }
 
+// As the logs, the API and every other page of the admin have it, wherever the browser is.
+export function utc(at, seconds = true) {
+  return new Date(at).toISOString().slice(11, seconds ? 19 : 16);
+}
+
 export function drawCharts(root, { stretches, latency, totals }) {
   const colour = colours(root);
   const short = new Date(stretches[1].at) - new Date(stretches[0].at) < 60000;
-  const clock = { hour: "2-digit", minute: "2-digit", hour12: false, ...(short && { second: "2-digit" }) };
-  const labels = stretches.map(({ at }) => new Date(at).toLocaleTimeString([], clock));
+  const labels = stretches.map(({ at }) => utc(at, short));
   const of = (name) => stretches.map((stretch) => stretch[name]);
   const percentile = (name) => stretches.map((stretch) => (stretch.latency ? stretch.latency[name] : null));
   draw("rate", labels, [line("submitted", of("submitted"), colour.blue), line("sent", of("sent"), colour.amber, [6, 4]),
