@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.faults.primitives import PRIMITIVES, Primitive, heal_everything
 from tests.faults.row import Row, Run, run_row
-from tests.faults.run import OUT, end_in_order
+from tests.faults.run import OUT, end_in_order, stamp
 from tests.faults.world import DRAIN_SECONDS, World
 
 
@@ -99,7 +99,7 @@ def main() -> None:
     finally:
         if world:
             world.close()
-    line["at"] = time.strftime("%Y-%m-%dT%H:%M:%S")
+    line |= stamp()
     print(json.dumps(line), flush=True)
     with (OUT / "nemesis.jsonl").open("a") as out:
         out.write(json.dumps(line) + "\n")

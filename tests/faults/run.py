@@ -106,8 +106,16 @@ def run_here(names: list[str], seed: int, mode: str) -> list[str]:
     return red
 
 
+def stamp() -> dict[str, str]:
+    """When a line was made, and of which code: a table that is gathered over days says which rows are old."""
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return {"at": time.strftime("%Y-%m-%dT%H:%M:%S"), "commit": described.stdout.strip()}
+
+
 def _keep(line: dict, folder: Path) -> None:
-    line["at"] = time.strftime("%Y-%m-%dT%H:%M:%S")
+    line |= stamp()
     print(json.dumps(line), flush=True)
     with (OUT / f"seed-{line['seed']}.jsonl").open("a") as out:
         out.write(json.dumps(line) + "\n")
