@@ -1,5 +1,6 @@
 """Cuts two byte streams, AMQP 0-9-1 and PostgreSQL's protocol 3, into whole messages. Pure; for the proxy that cuts them."""
 
+import re
 import struct
 
 _AMQP_HEADER = 8
@@ -106,12 +107,24 @@ class PostgresMessages:
         return int(struct.unpack_from(">I", self._buffer, offset)[0]) + offset
 
 
-def commits(message: bytes) -> bool:
-    """A COMMIT, or a writing statement outside of a transaction, which commits by itself."""
+# A call of one of the product's own functions, which is a transaction of its own: create, claim, settle.
+_OWN_FUNCTION = re.compile(rb"SELECT (?:\* FROM )?(\w+_v\d+)\(")
+
+
+def commit_kind(message: bytes) -> str:
+    """COMMIT, the function, or the verb of a statement that commits by itself; nothing for one that changes nothing."""
     if message[:1] != b"Q":
-        return False
-    text = message[5:2000].lstrip().upper()
-    return text.startswith((b"COMMIT", b"INSERT", b"WITH")) and b"PG_" not in text[:200]
+        return ""
+    text = message[5:2000].lstrip()
+    if call := _OWN_FUNCTION.match(text):
+        return call[1].decode()
+    verb = text[:6].upper()
+    found = next((each for each in (b"COMMIT", b"INSERT", b"WITH") if verb.startswith(each)), b"")
+    return found.decode() if b"PG_" not in text[:200].upper() else ""
+
+
+def commits(message: bytes) -> bool:
+    return bool(commit_kind(message))
 
 
 def every_offset(message: bytes) -> list[int]:

@@ -1,11 +1,13 @@
 """Messages are found whole, however the bytes arrive; the places to cut are where they should be."""
 
+import re
 import struct
 
 import pytest
 
 from tests.faults import streams
 from tests.faults.streams import AmqpUnits, PostgresMessages
+from tests.stack import ROOT
 
 
 def frame(kind, payload, channel=1):
@@ -50,3 +52,33 @@ def test_messages_of_postgresql_are_found_after_the_untyped_start(size):
     assert messages == [ssl, startup, select, query]
     assert [streams.commits(message) for message in messages] == [False, False, False, True]
     assert streams.every_offset(query) == list(range(13))
+
+
+@pytest.mark.parametrize(
+    ("statement", "kind"),
+    [
+        ("COMMIT", "COMMIT"),
+        ("INSERT INTO x VALUES (1)", "INSERT"),
+        ("\n    SELECT transactions_create_v1(\n 1)", "transactions_create_v1"),
+        ("SELECT * FROM outbox_claim_v1(500)", "outbox_claim_v1"),
+        ("SELECT 1", ""),
+        ("WITH x AS (SELECT pg_notify('a', 'b')) SELECT 1", ""),
+    ],
+)
+def test_what_commits_is_known_by_its_statement(statement, kind):
+    text = statement.encode() + b"\x00"
+    assert streams.commit_kind(b"Q" + struct.pack(">I", 4 + len(text)) + text) == kind
+
+
+def test_every_function_that_the_product_calls_to_write_is_cut():
+    """A statement with another shape would be spared by F27 without a word."""
+    calls = [
+        (path.name, line)
+        for app in ("outbox", "transactions", "webhooks")
+        for path in (ROOT / app).glob("*.py")
+        for line in re.findall(r"SELECT [^\n\"]*_v\d+\(", path.read_text())
+    ]
+    assert len(calls) >= 4
+    for name, call in calls:
+        text = call.encode()
+        assert streams.commit_kind(b"Q" + struct.pack(">I", 4 + len(text)) + text), f"{name}: {call}"
