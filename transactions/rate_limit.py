@@ -23,10 +23,12 @@ def take(client_id: int) -> float | None:
     if _spend(client_id):
         return None
     rate, created = ClientRate.objects.get_or_create(client_id=client_id)
-    if created and _spend(client_id):
-        return None
     _, tolerance = interval_and_tolerance()
-    return max(1, math.ceil(rate.spent_until - tolerance - time.time()))
+    wait = rate.spent_until - tolerance - time.time()
+    # Nothing to wait for: there was no row (a crash or a failover empties the table), and perhaps another request made it.
+    if (created or wait <= 0) and _spend(client_id):
+        return None
+    return max(1, math.ceil(wait))
 
 
 def _spend(client_id: int) -> bool:

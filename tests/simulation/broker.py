@@ -90,7 +90,7 @@ class Link:
         # A broker that takes nothing still takes this; see outbox.delivery._greets.
         self.greeted = 0
 
-    def ensure_connection(self, max_retries: int = 0) -> None:
+    def ensure_connection(self) -> None:
         self.broker.scheduler.step("amqp connect")
         if not self.broker.up:
             raise ConnectionRefusedError("nobody listens")

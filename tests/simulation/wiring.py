@@ -170,7 +170,11 @@ def simulated() -> Iterator[None]:
     )
     time, atomic = Time(), sql.Transactions(_database)
     portable, postgres = sql.Connection(_database, "simulated"), sql.Connection(_database, "postgresql")
-    topology = SimpleNamespace(connect=_connect, declare=lambda connection: World.current.broker.declare())
+    topology = SimpleNamespace(
+        connect=_connect,
+        open_any=lambda connection: connection.ensure_connection(),
+        declare_if_allowed=lambda connection: World.current.broker.declare() or True,
+    )
     places: list[tuple[Any, dict[str, Any]]] = [
         (claim, {"OutboxMessage": outbox_rows, "transaction": atomic, "connection": portable, "datetime": Datetime}),
         (turns, {"OutboxMessage": outbox_rows, "connection": portable}),

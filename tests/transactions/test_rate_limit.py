@@ -51,6 +51,15 @@ def test_a_lost_counter_comes_back_by_itself(api_key):
     assert [granted(api_key) for _ in range(5)].count(True) == 3
 
 
+def test_a_counter_that_another_request_brings_back_meanwhile_refuses_nobody(api_key, monkeypatch):
+    # It was missing when we looked, and is there when we would make it.
+    real, answers = rate_limit._spend, [False]
+    monkeypatch.setattr(rate_limit, "_spend", lambda client: answers.pop() if answers else real(client))
+    (client,) = ApiClient.objects.values_list("id", flat=True)
+    ClientRate.objects.get_or_create(client_id=client)
+    assert rate_limit.take(client) is None
+
+
 @override_settings(API_RATE_BURST=1, **SLOW)
 def test_clients_do_not_share_a_rate(api, other_api):
     assert [api.get("transactions").status_code, other_api.get("transactions").status_code] == [200, 200]
