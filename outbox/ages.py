@@ -12,6 +12,8 @@ from outbox.ids import first_at
 
 _AGES = {"5m": timedelta(minutes=5), "1h": timedelta(hours=1), "24h": timedelta(hours=24), "7d": timedelta(days=7)}
 _WORDS = {"5m": "5 minutes", "1h": "an hour", "24h": "24 hours", "7d": "7 days"}
+# Of our ledgers, of Django's audit log, of Celery's task results.
+TIME_FIELDS = ("received_at", "created_at", "at", "action_time", "date_created")
 
 # Ids that count up are in order of time but for neighbours: each step halves the range by one look at the primary key.
 _SEARCH = """
@@ -67,6 +69,4 @@ class AgeFilter(admin.SimpleListFilter):
     def time_field(model: type[Model]) -> str:
         """What says when a row was made."""
         known = {field.name for field in model._meta.get_fields()}
-        return next(
-            name for name in ("received_at", "created_at", "at", "date_created") if name in known or name == "at"
-        )
+        return next(name for name in TIME_FIELDS if name in known)

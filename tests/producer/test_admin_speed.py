@@ -120,6 +120,21 @@ def test_every_other_page_of_the_admin_takes_ten_queries(reader, many):
             assert len(opened(reader, address)[1]) <= 10, (model, opened(reader, address)[1])
 
 
+def test_every_choice_of_every_filter_opens(reader, many):
+    opened_choices = 0
+    for model in admin.site._registry:
+        address = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+        page = reader.get(address)
+        if page.status_code != 200:
+            continue
+        for spec in page.context["cl"].filter_specs:
+            for choice in spec.choices(page.context["cl"]):
+                if query := choice.get("query_string"):
+                    opened(reader, address, query.removeprefix("?"))
+                    opened_choices += 1
+    assert opened_choices > 60
+
+
 @pytest.mark.parametrize("model", [Transaction, HistoryEntry, OutboxMessage, InboxMessage])
 def test_each_object_takes_ten_queries_with_all_its_neighbours(reader, many, model):
     row = model.objects.order_by("pk").first()
