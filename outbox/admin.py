@@ -69,7 +69,8 @@ def _enable(press: Press) -> Outcome:
 class OutboxMessageAdmin(LedgerAdmin):
     """What waits, what went out by which channel, what is dead and why."""
 
-    list_display = ("id", "type", "key_link", "sequence", "shown_state", "channel", "attempts", "due_at", "why")
+    # Why it is stuck stands where no screen is too narrow for it.
+    list_display = ("id", "shown_state", "why", "type", "key_link", "attempts", "channel", "due_at", "sequence")
     list_filter = (StateFilter, AgeFilter, ErrorFilter)
     search_fields = ("id",)
     search_help_text = "Event id, transaction id, external id, account number, webhook-id"

@@ -34,7 +34,8 @@ def database(scene: Scene) -> list[Condition]:
             f"The clock of {whose[0]} and the database's differ. Beyond {settings.WEBHOOK_TOLERANCE_SECONDS} s every "
             "signed result is refused, and so are our fallback POSTs.",
             "Start NTP on that machine (timedatectl) and on the database's. What was refused is sent again.",
-            f"{off:+.1f} s",
+            # No "-0.0".
+            f"{round(off, 1) + 0.0:+.1f} s",
             "clockoff",
         ),
     ]

@@ -268,9 +268,25 @@ def wider(page):
     return page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
 
 
-@pytest.mark.parametrize("path", ["/admin/", "/admin/transactions/transaction/", "/admin/outbox/outboxmessage/"])
-def test_an_operator_with_a_phone_needs_no_sideways_scrolling(stack, open_page, path):
+LEDGERS = (
+    "transactions/transaction",
+    "outbox/outboxmessage",
+    "webhooks/inboxmessage",
+    "django_celery_results/taskresult",
+)
+
+
+def test_an_operator_with_a_phone_needs_no_sideways_scrolling(stack, open_page):
+    running(stack, *EVERYTHING)
+    transaction_id = submit(stack, 3)
+    wait_for(lambda: stack.get(f"/api/v1/transactions/{transaction_id}")["status"] == "succeeded", 60, "succeeded")
     page = open_page(log_in=True, viewport={"width": 390, "height": 844})
-    page.goto(stack.url + path)
-    expect(page.locator("#content")).to_be_visible()
+    expect(page.locator("#lights li").first).to_be_visible()
     assert not wider(page)
+    for ledger in LEDGERS:
+        page.goto(f"{stack.url}/admin/{ledger}/")
+        assert not wider(page), ledger
+        # Its newest row, with all that it links to.
+        page.goto(page.locator("table tbody tr th a, table tbody tr td a").first.evaluate("link => link.href"))
+        expect(page.locator("#content")).to_be_visible()
+        assert not wider(page), page.url

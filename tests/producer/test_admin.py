@@ -91,6 +91,13 @@ def test_every_page_of_ours_opens(admin_client, rows):
             assert admin_client.get(url(model, "change", row.pk)).status_code == 200, model
 
 
+def test_times_are_told_to_the_second_and_sort_as_they_read(admin_client, rows):
+    message, _ = rows
+    written = message.created_at.strftime("%Y-%m-%d %H:%M:%S")
+    for page in (url(OutboxMessage, "change", message.pk), url(HistoryEntry)):
+        assert written in admin_client.get(page).content.decode(), page
+
+
 def test_the_pages_of_other_packages_open_in_our_theme(admin_client):
     for model in admin.site._registry:
         page = admin_client.get(url(model))

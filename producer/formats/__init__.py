@@ -1,0 +1,1 @@
+"""How Django writes times where a page does not say."""
