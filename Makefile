@@ -56,7 +56,7 @@ fuzz: $(FUZZ)/stamp ## Fuzz both doors for results with atheris [MINUTES=10]
 	@exec nice $(FUZZ)/bin/python ops/fuzz/fuzz_webhook.py -max_total_time=$$(( $(or $(MINUTES),10) * 60 )) \
 	  -max_len=2048 -len_control=0 -rss_limit_mb=4096 -artifact_prefix=var/ var/fuzz-corpus
 
-test-long: $(DEVELOPMENT) ## The tests that take too long for `make test`: more of the fault matrix, the simulator's proof
+test-long: $(DEVELOPMENT) ## The tests that take too long for `make test`: the simulator's proof, four relays, failover, a broker of three nodes
 	@$(BIN)/python -m pytest -q -m long
 
 test-pooled: $(DEVELOPMENT) ## The end-to-end tests through a PgBouncer of their own in transaction mode

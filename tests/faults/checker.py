@@ -222,7 +222,14 @@ def _stuck(evidence: Evidence, verdict: Verdict) -> None:
     verdict.count("stuck", (f"a result waits ({number})" for number in range(evidence.inbox_waiting)))
     dead = max(0, evidence.inbox_dead - len(evidence.sacrificed))
     verdict.count("stuck", (f"a result is dead ({number})" for number in range(dead)))
-    for name, messages in evidence.queues.items():
-        allowed = len(evidence.sacrificed) if name.endswith(".dead") else 0
-        if messages > allowed and not name.startswith("producer.tasks"):
-            verdict.count("stuck", [f"{messages} messages in {name}"])
+    for name, messages in waiting_in(evidence.queues, len(evidence.sacrificed)).items():
+        verdict.count("stuck", [f"{messages} messages in {name}"])
+
+
+def waiting_in(queues: dict[str, int], sacrificed: int) -> dict[str, int]:
+    """The queues in which something is left that should not be; ticks come and go for ever."""
+    return {
+        name: messages
+        for name, messages in queues.items()
+        if messages > (sacrificed if name.endswith(".dead") else 0) and not name.startswith("producer.tasks")
+    }

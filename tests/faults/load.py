@@ -27,6 +27,10 @@ class Load:
         self.due_at = time.monotonic()
 
     def start(self) -> None:
+        """Also after a `stop`: then new clients go on with the next numbers."""
+        self._stopping.clear()
+        self._abandon.clear()
+        self._pool.clear()
         self.due_at = time.monotonic()
         for number in range(self.threads):
             thread = threading.Thread(target=self._work, args=(random.Random(f"{self._seed}/{number}"),), daemon=True)

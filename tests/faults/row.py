@@ -9,6 +9,8 @@ from tests.faults.checker import judge
 from tests.faults.world import DRAIN_SECONDS, World
 
 ROWS: dict[str, "Row"] = {}
+# What a proxy may stand in front of.
+BOTH = ("broker", "database")
 
 
 @dataclass
@@ -58,11 +60,23 @@ class Run:
         self.notes.update(facts)
 
 
-def run_row(world: World, row: Row, seed: int, mode: str = "both", seconds: float = 30.0) -> dict:
-    """One line of the report. `mode`: safety (the fault over and over, nothing need drain), liveness, or both at once."""
+def run_row(
+    world: World, row: Row, seed: int, mode: str = "both", seconds: float = 30.0, together: bool = False
+) -> dict:
+    """One line of the report. `mode`: safety (the fault over and over, nothing need drain), liveness, or both at once.
+
+    `together`: in a system that goes on from row to row, with both proxies. The checker then judges all of it so far,
+    so that whoever goes on after a red row must reset the world.
+    """
     run = Run(world, random.Random(f"{row.number}/{seed}"))
     started = time.monotonic()
-    world.begin(seed, **row.options)
+    if not together:
+        world.begin(seed, **row.options)
+    elif world.running():
+        world.resume()
+    else:
+        world.begin(seed, proxied=BOTH)
+    assert not together or row.options.keys() <= {"proxied"}, f"{row.number} needs settings of its own"
     run.note(in_flight=world.burst(220))
     until = time.monotonic() + (seconds if mode == "safety" else 0)
     while True:

@@ -4,11 +4,9 @@ import time
 from collections import Counter
 
 from tests.faults.proxy import DOWN, UP, Cutter
-from tests.faults.row import row
+from tests.faults.row import BOTH, row
 from tests.faults.streams import IN_A_CONFIRM, frame_boundaries, publishes_an_event
 from tests.stack import wait_for
-
-BOTH = ("broker", "database")
 
 
 @row("F21", "Connections cut and reset, to broker and database", proxied=BOTH, recovery=30, quick=True)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import os
 import shlex
 import shutil
@@ -38,6 +39,8 @@ def main() -> None:
     if unknown:
         raise SystemExit(f"No such row: {', '.join(sorted(unknown))}. There are: {', '.join(sorted(ROWS))}")
     OUT.mkdir(parents=True, exist_ok=True)
+    # The tap's channel closes many times while the broker stops; each late frame would be a line.
+    logging.getLogger("amqp").setLevel(logging.ERROR)
     end_in_order()
     if options.here:
         red = run_here(names, options.seed, options.mode)

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from tests.faults.checker import Effect, Event, Evidence, Row, Told, judge
+from tests.faults.checker import Effect, Event, Evidence, Row, Told, judge, waiting_in
 
 
 @pytest.fixture
@@ -185,3 +185,8 @@ def test_what_is_sacrificed_may_end_in_a_dead_letter_and_nothing_else_may(clean)
     assert not judge(clean).bad()
     clean.queues["consumer.transactions.v1.dead"] = 2
     assert judge(clean).stuck == 1
+
+
+def test_a_run_is_judged_only_when_no_queue_holds_what_the_checker_would_call_stuck():
+    queues = {"consumer.transactions.v1.dead": 1, "producer.results.v1": 1, "producer.tasks.v1": 5}
+    assert waiting_in(queues, sacrificed=1) == {"producer.results.v1": 1}

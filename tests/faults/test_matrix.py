@@ -1,4 +1,4 @@
-"""A dozen quick rows of the fault matrix. The whole of it: `make faults`."""
+"""A dozen quick rows of the fault matrix, one after the other in one running system. The whole of it: `make faults`."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import os
 import pytest
 
 from tests.faults import rows_broker, rows_database, rows_network, rows_processes, rows_rest
+from tests.faults.primitives import heal_everything
 from tests.faults.row import ROWS, run_row
 from tests.faults.world import World
 from tests.private_postgres import postgres_bin
@@ -27,22 +28,22 @@ def world(tmp_path_factory):
     made.close()
 
 
-@pytest.fixture(autouse=True)
-def _as_new(world):
-    yield
-    world.reset()
-
-
-# One row of each kind is in the gate; the other quick ones are in `make test-long`, all of them in `make faults`.
-GATE = {"F09", "F13q", "F26", "F27q"}
-PARAMETERS = [name if name in GATE else pytest.param(name, marks=pytest.mark.long) for name in QUICK]
-
-
-@pytest.mark.parametrize("name", PARAMETERS)
+@pytest.mark.parametrize("name", QUICK)
 def test_nothing_is_lost_doubled_disordered_or_stuck(world, name):
-    line = run_row(world, ROWS[name], SEED)
+    line: dict = {"ok": False}
+    try:
+        line = run_row(world, ROWS[name], SEED, together=True)
+    finally:
+        if not line["ok"]:
+            # The next row shall answer for itself alone.
+            heal_everything(world)
+            world.reset()
     assert line["ok"], json.dumps(line)
     assert line["in_flight"] >= 200, "the fault met too few on their way"
+
+
+def test_there_are_a_dozen_of_them():
+    assert len(QUICK) >= 12
 
 
 def test_every_row_of_the_matrix_is_there():
