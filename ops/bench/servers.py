@@ -89,19 +89,22 @@ def main() -> None:
         ours = System("ours", database, state)
         ours.manage("migrate", "--verbosity=0")
         key = ours.manage("create_api_client", "bench").split()[-1]
+        body = json.dumps(BODY).encode()
         ports = {}
         for number, (name, command, environment) in enumerate(SERVERS):
             ports[name] = FIRST_PORT + number
             stack.enter_context(serving(ours, command, environment, ports[name]))
         time.sleep(6)
+
+        def make() -> bytes:
+            return post("/api/v1/transactions", body, key)
+
         for connections in (8, 32):
             done: dict[str, list[Round]] = {name: [] for name in ports}
             for _ in range(chosen.rounds):
                 for name, port in ports.items():
-                    run(port, connections, WARM_UP_SECONDS, lambda: post("/api/v1/transactions", BODY, key))
-                    done[name].append(
-                        run(port, connections, chosen.seconds, lambda: post("/api/v1/transactions", BODY, key))
-                    )
+                    run(port, connections, WARM_UP_SECONDS, make)
+                    done[name].append(run(port, connections, chosen.seconds, make))
             print(f"\nPOST, {connections} connections, load of the machine {os.getloadavg()[0]:.1f}")
             first = done[SERVERS[0][0]]
             for name, rounds in done.items():
