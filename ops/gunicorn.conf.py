@@ -1,10 +1,55 @@
 """Gunicorn for both web servers, Producer and Consumer; the address comes from the command line."""
 
 import os
+import time
 from pathlib import Path
+from typing import Any
+
+from gunicorn.workers.gthread import ThreadWorker
+
+# How long (seconds) a process whose threads are all busy leaves a new connection to the others. Shorter than a scheduler's
+# turn: one process gets them all again; longer: all are busy, and a connection that anybody could have waits.
+HEAD_START = 0.05
+
+
+class SharingWorker(ThreadWorker):
+    """gthread that shares: a burst of connections, which stay where they were accepted, does not all go to one process.
+
+    Gunicorn's own accepts as fast as it can, so whichever process wakes first has them all, and the other cores idle.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.requests = 0
+        self.accept_again_at = 0.0
+
+    def enqueue_req(self, conn: Any) -> None:
+        """A request for a thread; when it took the last free one, the next connection is somebody else's for a moment."""
+        super().enqueue_req(conn)
+        self.requests += 1
+        # Only where it accepts: each request would lengthen the moment, and while there are always some, nobody got in.
+        if self.requests >= self.cfg.threads and self._accepting:
+            self.accept_again_at = time.monotonic() + HEAD_START
+            self.set_accept_enabled(False)
+
+    def finish_request(self, conn: Any, fs: Any) -> None:
+        """A thread is free again."""
+        self.requests -= 1
+        super().finish_request(conn, fs)
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Called before each wait for events while it is not as it should be."""
+        if enabled and self.requests >= self.cfg.threads and time.monotonic() < self.accept_again_at:
+            return
+        super().set_accept_enabled(enabled)
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """A head start ends although nothing else happens."""
+        super().wait_for_and_dispatch_events(timeout if self._accepting or not self.alive else HEAD_START)
+
 
 # Processes = cores of a small machine. Threads keep a request that waits (a lock, a slow client) from blocking others.
-worker_class = "gthread"
+worker_class = SharingWorker
 workers = int(os.environ.get("WEB_WORKERS", "2"))
 threads = int(os.environ.get("WEB_THREADS", "4"))
 

@@ -1,0 +1,97 @@
+"""Gunicorn's workers share what arrives at once, and keep nobody out for long."""
+
+import itertools
+import runpy
+import selectors
+import socket
+from concurrent.futures import Future
+from types import SimpleNamespace
+
+import pytest
+from gunicorn.config import Config
+
+CONF = runpy.run_path("ops/gunicorn.conf.py")
+THREADS = 2
+
+
+@pytest.fixture
+def listener():
+    with socket.create_server(("127.0.0.1", 0), backlog=16) as listener:
+        listener.setblocking(False)
+        yield listener
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(CONF["time"], "monotonic", lambda: clock.now)
+    return clock
+
+
+@pytest.fixture
+def worker(listener):
+    """One process: its threads take a connection and never end."""
+    config = Config()
+    config.set("threads", THREADS)
+    worker = CONF["SharingWorker"](0, 0, [listener], None, 30, config, None)
+    worker.poller = selectors.DefaultSelector()
+    worker.tpool = SimpleNamespace(submit=lambda *_: Future())
+    yield worker
+    worker.poller.close()
+
+
+@pytest.fixture
+def connect(listener):
+    opened = []
+
+    def connect(count):
+        opened.extend(socket.create_connection(listener.getsockname()) for _ in range(count))
+
+    yield connect
+    for one in opened:
+        one.close()
+
+
+def accept_all(worker):
+    """What gunicorn's loop does until nothing is left to accept, or the worker will not."""
+    for _ in range(20):
+        worker.set_accept_enabled(True)
+        if not worker._accepting:
+            break
+        for key, _ in worker.poller.select(0):
+            key.data(key.fileobj)
+
+
+def test_a_burst_is_left_to_the_others_when_all_threads_are_busy(worker, connect, clock):
+    connect(8)
+    accept_all(worker)
+    assert worker.nr_conns == THREADS
+
+
+def test_a_busy_worker_takes_another_after_the_head_start_and_one_at_a_time(worker, connect, clock):
+    connect(8)
+    for expected in itertools.accumulate([THREADS, 1, 1]):
+        accept_all(worker)
+        assert worker.nr_conns == expected
+        clock.now += CONF["HEAD_START"]
+
+
+def test_requests_on_open_connections_do_not_lengthen_the_head_start(worker, connect, clock):
+    connect(3)
+    accept_all(worker)
+    for _ in range(5):
+        clock.now += CONF["HEAD_START"] / 4
+        worker.enqueue_req(SimpleNamespace())
+    accept_all(worker)
+    assert worker.nr_conns == THREADS + 1
+
+
+def test_a_free_thread_takes_the_next_at_once(worker, connect, clock):
+    connect(THREADS + 1)
+    accept_all(worker)
+    done = Future()
+    done.set_result(False)
+    worker.finish_request(SimpleNamespace(close=lambda graceful=False: None), done)
+    accept_all(worker)
+    assert worker.nr_conns == THREADS
+    assert worker.requests == THREADS
