@@ -9,6 +9,9 @@ from datetime import UTC, datetime, timedelta
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _lock = threading.Lock()
 _last_ticks = 0
+# Bytes asked of the system ahead. A call for each id would not cost much itself, but it lets other threads run first.
+RANDOM_AHEAD = 1024
+_random = b""
 
 
 def uuid7() -> uuid.UUID:
@@ -16,12 +19,31 @@ def uuid7() -> uuid.UUID:
 
     48 bits of milliseconds, 12 bits of 1/4096 ms (method 3 of RFC 9562 section 6.2), 62 random bits.
     """
-    global _last_ticks
-    ticks = time.time_ns() * 4096 // 1_000_000
+    return uuid7s(1)[0]
+
+
+def uuid7s(count: int) -> list[uuid.UUID]:
+    """`count` of them for one look at the clock, a tick apart: a thousand in 0.25 ms."""
+    global _last_ticks, _random
+    size = 8 * count
+    now = time.time_ns() * 4096 // 1_000_000
     with _lock:
         # A clock that stands still or steps back must not make ids that sort before earlier ones.
-        _last_ticks = ticks = max(ticks, _last_ticks + 1)
-    return _from_ticks(ticks, int.from_bytes(os.urandom(8)))
+        first = max(now, _last_ticks + 1)
+        _last_ticks = first + count - 1
+        if len(_random) < size:
+            _random = os.urandom(size + RANDOM_AHEAD)
+        random, _random = _random[:size], _random[size:]
+    return [_from_ticks(first + n, int.from_bytes(random[8 * n : 8 * n + 8])) for n in range(count)]
+
+
+def _forget_random() -> None:
+    global _random
+    _random = b""
+
+
+# A child that went on with its parent's bytes would make its parent's ids.
+os.register_at_fork(after_in_child=_forget_random)
 
 
 def time_of(value: uuid.UUID) -> datetime:

@@ -1,5 +1,6 @@
 """Ids that sort by time."""
 
+import os
 import uuid
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -57,3 +58,24 @@ def test_the_id_before_the_first_of_a_moment_is_earlier(moment):
 
 def test_before_the_epoch_there_is_nothing():
     assert first_at(datetime(1960, 1, 1, tzinfo=UTC)) == first_at(datetime(1970, 1, 1, tzinfo=UTC))
+
+
+def test_many_at_once_grow_too_and_share_no_random_bits():
+    made = [*ids.uuid7s(1000), *ids.uuid7s(3), uuid7()]
+    assert all(earlier < later for earlier, later in pairwise(made))
+    assert len({value.int & (2**62 - 1) for value in made}) == 1004
+    assert time_of(made[999]) - time_of(made[0]) < timedelta(milliseconds=1)
+    assert ids.uuid7s(0) == []
+
+
+def test_a_forked_process_goes_on_with_other_random_bits():
+    uuid7()
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writer, ids.uuid7().bytes[8:])
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reader, 8) != uuid7().bytes[8:]
+    os.close(reader)
+    os.close(writer)
