@@ -49,7 +49,7 @@ _ADMIT = """
 
 @dataclass(slots=True)
 class _Lease:
-    """Requests of `caller` that are paid for until `until` (monotonic), and how many were left to the client then."""
+    """Requests of `caller` (not `proven`) that are paid for until `until` (monotonic), and how many were left to it then."""
 
     caller: Caller
     until: float
@@ -71,7 +71,7 @@ class Leases:
             if lease is None or lease.unused == 0 or lease.until <= time.monotonic():
                 return None
             lease.unused -= 1
-            return replace(lease.caller, proven=False)
+            return lease.caller
 
     def size_of_next(self, hashed: bytes) -> int:
         """How many to take now: one, or more where plenty was left a moment ago."""
@@ -83,7 +83,7 @@ class Leases:
     def keep(self, hashed: bytes, caller: Caller, unused: int, left: float) -> None:
         """Remembers what was taken."""
         with self._lock:
-            self._leases[hashed] = _Lease(caller, time.monotonic() + LEASE_SECONDS, unused, left)
+            self._leases[hashed] = _Lease(replace(caller, proven=False), time.monotonic() + LEASE_SECONDS, unused, left)
             self._leases.move_to_end(hashed)
             while len(self._leases) > MAX_LEASES:
                 self._leases.popitem(last=False)

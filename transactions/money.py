@@ -19,6 +19,9 @@ CURRENCIES: dict[str, int] = {
     if code and str(entry["CcyMnrUnts"]).isdigit()
 }
 
+# The smallest amount of each: what an amount is brought to the digits of.
+_UNITS: dict[str, Decimal] = {code: Decimal(1).scaleb(-digits) for code, digits in CURRENCIES.items()}
+
 # ASCII digits only: \d would take Arabic and full-width ones. Used with fullmatch: `$` would let a newline through.
 _AMOUNT = re.compile(r"(?:0|[1-9][0-9]{0,14})(?:\.([0-9]+))?")
 # Traps, so that a lost digit is an error and never a rounding.
@@ -76,8 +79,9 @@ def format_amount(amount: Decimal, currency: str) -> str:
 
     Raises CurrencyError, or AmountError where digits would be lost (a stored amount that no client can have sent).
     """
+    digits_of(currency)
     try:
-        exact = amount.quantize(Decimal(1).scaleb(-digits_of(currency)), context=_EXACT)
+        exact = amount.quantize(_UNITS[currency], context=_EXACT)
     except DecimalException:
         raise AmountError(f"Cannot be written exactly in {currency}.") from None
     if not exact.is_finite():

@@ -47,7 +47,7 @@ def test_in_a_stream_of_creates_each_is_one_statement(leased, django_assert_num_
     # A savepoint and its release are the test's own transaction.
     with django_assert_num_queries(3) as seen:
         assert leased.create().status_code == 201
-    assert "transactions_create_v1" in seen.captured_queries[1]["sql"]
+    assert "transactions_create_v2" in seen.captured_queries[1]["sql"]
 
 
 def test_a_key_revoked_within_a_lease_fails_on_the_next_create(leased):
@@ -112,7 +112,7 @@ def test_a_lease_is_small_and_runs_out(api_key):
         admit_unproven(api_key)
     lease = admission.leases._leases[admission.clients.digest(api_key)]
     assert lease.unused < LEASE_MOST
-    assert lease.caller.proven
+    assert not lease.caller.proven
     with mock.patch.object(admission.time, "monotonic", return_value=lease.until + 0.1):
         caller, wait = admit_unproven(api_key)
     assert (caller.proven, wait) == (True, None)

@@ -14,6 +14,7 @@ from transactions.parsing import (
     MalformedJsonError,
     canonical,
     find_bad_text,
+    may_hold_bad_text,
     parse_json,
     parse_object,
     pointer,
@@ -161,6 +162,30 @@ def test_other_characters_are_left_alone(good: str) -> None:
 def test_escaped_bad_text_passes_the_parser_and_is_then_found() -> None:
     value = parse_json(b'{"description": "a\\u0000b", "metadata": {"a/b": "\\ud800", "ok": "\\ud83d\\ude00"}}')
     assert find_bad_text(value) == ["#/description", "#/metadata/a~1b"]
+
+
+@pytest.mark.parametrize(
+    "bad, escaped",
+    # Unescaped, the others stand in no well-formed JSON.
+    [*((bad, True) for bad in BAD_CHARACTERS), *((bad, False) for bad in ("\x7f", "\x80", "\x9f"))],
+    ids=ascii,
+)
+def test_bad_text_is_suspected_in_the_bytes_however_it_is_written(bad: str, escaped: bool) -> None:
+    for value in ({"a": f"x{bad}"}, {f"{bad}x": 1}):
+        raw = json.dumps(value, ensure_ascii=escaped).encode()
+        assert may_hold_bad_text(raw) and may_hold_bad_text(raw.replace(b"\\ud", b"\\uD"))
+
+
+@given(st.recursive(st.text(max_size=5), lambda inner: st.dictionaries(st.text(max_size=5), inner)), st.booleans())
+def test_bad_text_is_never_missed(value: Any, escaped: bool) -> None:
+    raw = json.dumps(value, ensure_ascii=escaped).encode("utf-8", "surrogatepass")
+    if find_bad_text(value):
+        assert may_hold_bad_text(raw)
+
+
+@pytest.mark.parametrize("raw", [b'{"a": "b"}\r\n\t', '{"a":"é€😀"}'.encode(), b'{"a":"\\u00e9\\/\\" \\\\ "}'])
+def test_the_usual_body_is_not_suspected(raw: bytes) -> None:
+    assert parse_json(raw) and not may_hold_bad_text(raw)
 
 
 def test_a_member_bad_in_name_and_value_is_pointed_to_once() -> None:
