@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from json.encoder import encode_basestring
 from typing import Any, NamedTuple, NewType
 from uuid import UUID
 
@@ -14,6 +15,8 @@ JSON_CONTENT_TYPE = "application/json"
 CLOUDEVENTS_CONTENT_TYPE = "application/cloudevents+json"
 # NaN and Infinity are no JSON: refused at enqueue, where the caller can still do something about it.
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+# A string as JSON, as `_ENCODER` writes it.
+_quoted = encode_basestring
 # A value as the text of its JSON, from who has that already.
 JsonText = NewType("JsonText", str)
 # Celery protocol 2: no callbacks, errbacks, chain or chord.
@@ -66,7 +69,7 @@ def rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def cloud_event(
+def head(
     *,
     event_id: UUID,
     source: str,
@@ -76,26 +79,29 @@ def cloud_event(
     time: datetime,
     traceparent: str | None,
     correlation_id: str | None = None,
-    data: Mapping[str, Any] | JsonText,
 ) -> str:
-    """The CloudEvent (1.0, structured JSON) as text; `sequence` zero-padded to 20 so that it sorts as a string."""
-    event: dict[str, Any] = {
-        "specversion": "1.0",
-        "id": str(event_id),
-        "source": source,
-        "type": event_type,
-        "subject": key,
-        "time": rfc3339(time),
-        "datacontenttype": JSON_CONTENT_TYPE,
-        "sequence": f"{sequence:020d}",
-        "partitionkey": key,
-    }
-    if traceparent:
-        event["traceparent"] = traceparent
-    if correlation_id:
-        event["correlationid"] = correlation_id
-    shown = data if isinstance(data, str) else _ENCODER.encode(data)
-    return f'{_ENCODER.encode(event)[:-1]},"data":{shown}}}'
+    """A CloudEvent (1.0, structured JSON) as text up to its data; `sequence` zero-padded to 20 so that it sorts as a string.
+
+    After the data only `}` is missing. A template, because a batch has a thousand of them and the encoder is slow at that.
+    """
+    subject = _quoted(key)
+    trace = f',"traceparent":{_quoted(traceparent)}' if traceparent else ""
+    correlation = f',"correlationid":{_quoted(correlation_id)}' if correlation_id else ""
+    return (
+        f'{{"specversion":"1.0","id":"{event_id}","source":{_quoted(source)},"type":{_quoted(event_type)},'
+        f'"subject":{subject},"time":"{rfc3339(time)}","datacontenttype":"{JSON_CONTENT_TYPE}",'
+        f'"sequence":"{sequence:020d}","partitionkey":{subject}{trace}{correlation},"data":'
+    )
+
+
+def as_json(data: Mapping[str, Any] | JsonText) -> str:
+    """The text of an event's data. Raises ValueError or TypeError for what JSON has not."""
+    return data if isinstance(data, str) else _ENCODER.encode(data)
+
+
+def cloud_event(*, data: Mapping[str, Any] | JsonText, **attributes: Any) -> str:
+    """The whole CloudEvent as text; the attributes are those of `head`."""
+    return f"{head(**attributes)}{as_json(data)}}}"
 
 
 def wrap(event: StoredEvent, route: Mapping[str, str], source: str) -> Message:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from transactions.models import Transaction
 from transactions.moments import FieldValueError, moment, read_moment
 from transactions.money import AmountError, CurrencyError, digits_of, format_amount, parse_amount
-from transactions.parsing import canonical, find_bad_text, pointer
+from transactions.parsing import canonical, pointer
 from transactions.problems import FieldError, ProblemError
 
 REQUIRED = ("account_number", "amount", "currency", "direction")
@@ -60,9 +60,19 @@ def _metadata(value: Any) -> dict[str, Any]:
         raise FieldValueError("Must be an object.")
     if len(value) > MAX_METADATA_KEYS:
         raise FieldValueError(f"May have {MAX_METADATA_KEYS} keys at most.")
-    if value and len(canonical(value)) > MAX_METADATA_BYTES:
+    if value and not _is_short(value) and len(canonical(value)) > MAX_METADATA_BYTES:
         raise FieldValueError("May have 8 KiB at most, as compact JSON in UTF-8.")
     return value
+
+
+def _is_short(metadata: dict[str, Any]) -> bool:
+    """Whether it cannot be too long: names and texts, no character of which takes more than six bytes (`\\u0001`)."""
+    characters = 0
+    for name, value in metadata.items():
+        if type(value) is not str:
+            return False
+        characters += len(name) + len(value) + 1
+    return 6 * characters < MAX_METADATA_BYTES
 
 
 # In the order in which errors are told. `amount` is read last, since its digits depend on the currency.
@@ -144,11 +154,6 @@ def refuse(errors: list[FieldError], bad_text: list[str]) -> None:
     ]
     if errors:
         raise ProblemError("validation-error", errors=errors[:MAX_ERRORS])
-
-
-def read_body_text(body: Any) -> list[str]:
-    """Pointers to strings with characters that the contract refuses."""
-    return find_bad_text(body)
 
 
 def _error(detail: str, *where: str | int) -> FieldError:

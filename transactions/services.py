@@ -35,8 +35,7 @@ def create(
     (`find_external_id` tells which has it), ProblemError 409 when the key is in flight elsewhere, KeyRefusedError when
     an `api_key_id` is given that is not good (any more).
     """
-    told = [events.change_event(events.CREATED, draft, draft.text, traceparent) for draft in drafts]
-    return writing.insert(claim, answer, drafts, told, api_key_id)
+    return writing.insert(claim, answer, drafts, events.created(drafts, traceparent), api_key_id)
 
 
 def find_external_id(client_id: int, drafts: Sequence[Draft]) -> UUID | None:

@@ -14,6 +14,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from outbox import context
+from outbox.ids import uuid7s
 from transactions import idempotency, services
 from transactions.authentication import CreatingAuthentication, unauthorized
 from transactions.bodies import read_bytes, read_json_bytes
@@ -23,13 +24,12 @@ from transactions.idempotency import Answer, Claim
 from transactions.models import Transaction, owned_by
 from transactions.moments import moment
 from transactions.pagination import page_of, refuse_query
-from transactions.parsing import parse_object, pointer
+from transactions.parsing import find_bad_text, may_hold_bad_text, parse_object, pointer
 from transactions.problems import FieldError, ProblemError
 from transactions.serializers import (
     MAX_ERRORS,
     dumps,
     etag,
-    read_body_text,
     read_new,
     read_patch,
     refuse,
@@ -151,7 +151,12 @@ class CreatingView(APIView):
         if key is None:
             raise ProblemError("idempotency-key-missing")
         self.key = key
+        self.may_hold_bad_text = may_hold_bad_text(raw)
         return parse_object(raw)
+
+    def bad_text(self, body: dict[str, Any]) -> list[str]:
+        """Pointers to strings with characters that the contract refuses; the usual body is not walked through for them."""
+        return find_bad_text(body) if self.may_hold_bad_text else []
 
 
 class TransactionsView(CreatingView):
@@ -178,12 +183,11 @@ class TransactionsView(CreatingView):
         """Creates one transaction."""
         body = self.read(request, settings.MAX_BODY_BYTES)
         values, errors = read_new(body)
-        refuse(errors, read_body_text(body))
+        refuse(errors, self.bad_text(body))
 
         draft = Draft(**values)
-        txn_id = draft.shown["id"]
-        headers = {"Location": f"{_collection()}/{txn_id}", "ETag": draft.etag}
-        return self.create(request, body, [draft], Answer(201, draft.text, headers, [txn_id]))
+        headers = {"Location": f"{_collection()}/{draft.key}", "ETag": draft.etag}
+        return self.create(request, body, [draft], Answer(201, draft.text, headers, [draft.key]))
 
 
 class BatchView(CreatingView):
@@ -215,11 +219,11 @@ class BatchView(CreatingView):
             values.append(read)
             if len(errors) > MAX_ERRORS:
                 break
-        refuse(errors, read_body_text(body))
+        refuse(errors, self.bad_text(body))
 
-        drafts = [Draft(**read) for read in values]
+        drafts = [Draft(**read, id=txn_id) for read, txn_id in zip(values, uuid7s(len(values)), strict=True)]
         shown = f'{{"data":[{",".join([draft.text for draft in drafts])}]}}'
-        return self.create(request, body, drafts, Answer(201, shown, {}, [draft.shown["id"] for draft in drafts]))
+        return self.create(request, body, drafts, Answer(201, shown, {}, [draft.key for draft in drafts]))
 
     @staticmethod
     def _items(body: dict[str, Any]) -> tuple[list[Any], list[FieldError]]:
@@ -290,7 +294,7 @@ class TransactionView(APIView):
             values, errors = read(body, txn)
             if txn.external_id is not None and values.get("external_id", txn.external_id) != txn.external_id:
                 errors.append(FieldError(detail="Is set already and can never change.", pointer=pointer("external_id")))
-            refuse(errors, read_body_text(body))
+            refuse(errors, find_bad_text(body))
             services.update(txn, values, traceparent(request))
             return Answer(200, dumps(represent(txn)), {"ETag": etag(txn)}, [str(txn.id)])
 

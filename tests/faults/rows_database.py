@@ -88,7 +88,7 @@ def _cut_commits(run: Run, times: int, gap: float, seconds: float) -> None:
     run.world.db_proxy.cutter = None
     run.note(cuts=len(cutter.done), places=len(set(cutter.done)), cut=dict(met))
     # A create is a statement of its own, results and changes end in a COMMIT.
-    run.check(min(met["transactions_create_v1"], met["COMMIT"]) > 0, f"only these were cut: {dict(met)}")
+    run.check(min(met["transactions_create_v2"], met["COMMIT"]) > 0, f"only these were cut: {dict(met)}")
 
 
 @row("F28", "Deadlocks and lock timeouts", recovery=30)

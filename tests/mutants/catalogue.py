@@ -386,7 +386,7 @@ CLIENTS = [
         "key-row-outside-the-transaction",
         "A crash or a refusal in between leaves a key whose answer never happened.",
         (
-            "transactions/migrations/0004_create_function.py",
+            "transactions/migrations/0005_create_function_2.py",
             "    ON CONFLICT (client_id, key) DO NOTHING;\n",
             "    ON CONFLICT (client_id, key) DO UPDATE SET key = excluded.key;\n",
         ),

@@ -5,6 +5,8 @@ import uuid
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from outbox.envelope import StoredEvent, cloud_event, cloud_event_of, rfc3339, wrap
 
@@ -39,6 +41,15 @@ def event():
 
 def test_the_cloud_event_is_these_bytes():
     assert body() == GOLDEN
+
+
+@given(st.text(), st.text(), st.none() | st.text(min_size=1), st.none() | st.text(min_size=1))
+def test_it_is_written_as_the_encoder_would_whatever_is_in_it(key, source, traceparent, correlation_id):
+    written = body(key=key, source=source, traceparent=traceparent, correlation_id=correlation_id)
+    assert json.dumps(json.loads(written), ensure_ascii=False, separators=(",", ":")) == written
+    read = json.loads(written)
+    assert (read["subject"], read["partitionkey"], read["source"]) == (key, key, source)
+    assert (read.get("traceparent"), read.get("correlationid")) == (traceparent, correlation_id)
 
 
 def test_traceparent_stands_before_the_data_if_there_is_one():

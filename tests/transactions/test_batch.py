@@ -1,5 +1,7 @@
 """Up to 1,000 at once: all or nothing, pointers to each bad item, one key."""
 
+import json
+
 import pytest
 from django.db import connection
 
@@ -79,9 +81,15 @@ def test_an_external_id_that_exists_is_409_and_nothing_is_written(api):
 
 
 def test_a_batch_is_replayed_whole(api):
-    first, again = batch(api, [new_transaction()] * 3), batch(api, [new_transaction()] * 3)
+    items = [new_transaction(description=text) for text in ("a,b", '"\\', "Zürich 😀")]
+    first, again = batch(api, items), batch(api, items)
     assert (again.status_code, again.content, again["Idempotent-Replayed"]) == (201, first.content, "true")
     assert Transaction.objects.count() == 3
+    assert IdempotencyKey.objects.get().transactions == [row["id"] for row in first.json()["data"]]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT key, body FROM outbox_outboxmessage ORDER BY key")
+        told = [(key, json.loads(body)["data"]["transaction"]) for key, body in cursor.fetchall()]
+    assert told == [(row["id"], row) for row in first.json()["data"]]
 
 
 def test_a_batch_of_only_bad_items_gets_a_bounded_answer(api):

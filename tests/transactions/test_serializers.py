@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tests.conftest import Api, new_transaction
 from transactions.models import Transaction
 from transactions.money import CURRENCIES
-from transactions.serializers import represent
+from transactions.parsing import canonical
+from transactions.serializers import MAX_METADATA_BYTES, _is_short, represent
 
 pytestmark = pytest.mark.django_db
 
@@ -100,6 +101,14 @@ def test_the_row_says_what_the_answer_said(api):
     )
     shown = api.create(body).json()
     assert represent(Transaction.objects.get()) == shown
+
+
+@given(st.dictionaries(st.text(min_size=1, max_size=400), st.text(max_size=400), min_size=1, max_size=5))
+def test_metadata_that_is_short_for_certain_is_short(metadata):
+    if _is_short(metadata):
+        assert len(canonical(metadata)) <= MAX_METADATA_BYTES
+    else:
+        assert sum(map(len, (*metadata, *metadata.values()))) > 1300
 
 
 @pytest.mark.parametrize("size, status", [(8 * 1024, 201), (8 * 1024 + 1, 422)])

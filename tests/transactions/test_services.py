@@ -120,12 +120,46 @@ def test_each_change_has_one_event_with_its_version_and_the_whole_transaction(ap
     assert "traceparent" not in bodies[1]
 
 
+def test_a_created_event_holds_the_text_that_the_client_was_answered(api):
+    answer = api.create(new_transaction(metadata={"é\\": [1.5, "\u2028", '"']}, description="Zürich 😀 \\n"))
+    ((_, _, body),) = outbox_rows()
+    assert body.endswith(f',"data":{{"transaction":{answer.content.decode()}}}}}')
+    assert json.dumps(json.loads(body), ensure_ascii=False, separators=(",", ":")) == body
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db
+def test_code_of_the_version_before_still_creates_while_a_deploy_rolls(api_key):
+    client_id, draft = ApiClient.objects.get().id, Draft(**read_new(new_transaction())[0])
+    values = [client_id, json.dumps([draft.key]), draft.text, f"[{draft.text}]", [str(uuid4())], [draft.key]]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT transactions_create_v1(NULL, %s, 'k', '', %s, 201, '{}', %s, %s, 900, %s::uuid[],"
+            " ARRAY['transactions'], ARRAY['transaction.created'], %s, ARRAY[1::bigint], ARRAY['{}'])",
+            values,
+        )
+        assert cursor.fetchone() == (True,)
+    assert Transaction.objects.get().id == draft.id
+    assert [(kind, sequence) for kind, sequence, _ in outbox_rows()] == [("transaction.created", 1)]
+
+
+def answer_of(drafts):
+    return Answer(201, ",".join(draft.text for draft in drafts), {}, [draft.key for draft in drafts])
+
+
+def test_an_answer_that_does_not_show_what_is_written_is_refused(api_key):
+    drafts = [Draft(**read_new(new_transaction())[0]) for _ in range(2)]
+    with pytest.raises(ValueError):
+        services.create(Claim(ApiClient.objects.get().id, "k", b"\0" * 32), answer_of(drafts[:1]), drafts)
+    assert not Transaction.objects.exists()
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_rollback_leaves_no_row_no_history_no_key_and_no_event(api_key):
     client_id = ApiClient.objects.get().id
     drafts = [Draft(**read_new(new_transaction(amount=str(n)))[0]) for n in (1, 2)]
     with pytest.raises(ZeroDivisionError), transaction.atomic():
-        assert services.create(Claim(client_id, "k", b"\0" * 32), Answer(201, "{}"), drafts)
+        assert services.create(Claim(client_id, "k", b"\0" * 32), answer_of(drafts), drafts)
         assert len(outbox_rows()) == Transaction.objects.count() == HistoryEntry.objects.count() == 2
         raise ZeroDivisionError
     for model in (Transaction, HistoryEntry, IdempotencyKey):
@@ -139,10 +173,11 @@ def test_an_external_id_that_exists_leaves_nothing_of_the_second(api_key):
     values = read_new(new_transaction(external_id="e"))[0]
     first = Draft(**values)
     with transaction.atomic():
-        services.create(Claim(client_id, "k1", b"\0" * 32), Answer(201, "{}"), [first])
+        services.create(Claim(client_id, "k1", b"\0" * 32), answer_of([first]), [first])
+    second = Draft(**values)
     with pytest.raises(IntegrityError), transaction.atomic():
-        services.create(Claim(client_id, "k2", b"\0" * 32), Answer(201, "{}"), [Draft(**values)])
-    assert services.find_external_id(client_id, [Draft(**values)]) == first.id
+        services.create(Claim(client_id, "k2", b"\0" * 32), answer_of([second]), [second])
+    assert services.find_external_id(client_id, [second]) == first.id
     assert (IdempotencyKey.objects.count(), len(outbox_rows())) == (1, 1)
 
 
