@@ -79,6 +79,8 @@ class Proxy:
         self.bytes_per_second = 0
         self.cutter: Cutter | None = None
         self.links: set[_Link] = set()
+        # Connections that ever came, so that somebody can see who tries in a hot loop.
+        self.accepted = 0
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name=f"proxy {target_port}")
@@ -133,6 +135,7 @@ class Proxy:
             self._loop.run_until_complete(asyncio.sleep(0))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
         if self.refuse:
             writer.transport.abort()
             return

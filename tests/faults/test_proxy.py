@@ -127,6 +127,7 @@ def test_nobody_is_let_in_while_it_refuses(proxy):
     proxy.refuse = True
     with contextlib.suppress(ConnectionError), socket.create_connection(("127.0.0.1", proxy.port), 10) as sock:
         assert sock.recv(10) == b"", "closed at once"
+    assert proxy.accepted >= 1, "whom it refuses is counted too"
 
 
 def test_it_cuts_at_each_byte_of_the_message_and_then_of_the_answer(proxy, echo):
