@@ -94,6 +94,7 @@ def run_row(
     answers = world.answers()
     unexpected = [entry for entry in answers if entry.get("status", 0) >= 500 and entry["status"] != 503]
     run.check(not unexpected, f"{len(unexpected)} answers with 5xx other than 503: {unexpected[:2]}")
+    run.check(not world.tap.unread, f"the tap could not read {len(world.tap.unread)}: {world.tap.unread[:2]}")
     run.check(not world.unanswered, f"{world.unanswered} clients never had an answer")
     # By our hand they end with -9, or in good order; whatever ends with a code of its own has met a defect.
     ended = {name: [code for code in process.deaths if code > 0] for name, process in world.stack.processes.items()}

@@ -63,8 +63,12 @@ def is_publish(unit: bytes) -> bool:
 
 
 def publishes_an_event(unit: bytes) -> bool:
-    """Not the greeting of a probe, not a task: an event to the exchange."""
-    return is_publish(unit) and b"\x0ctransactions" in unit[:64]
+    """Not the greeting of a probe, which is empty, not a task: an event to the exchange."""
+    if not is_publish(unit) or b"\x0ctransactions" not in unit[:64]:
+        return False
+    (method,) = struct.unpack_from(">I", unit, 3)
+    (body,) = struct.unpack_from(">Q", unit, method + 8 + 7 + 4)
+    return bool(body)
 
 
 def frame_boundaries(unit: bytes) -> list[int]:

@@ -12,6 +12,8 @@ EXCHANGE = kombu.Exchange("transactions", type="topic", durable=True)
 TAP = "faults.tap"
 # A quorum queue with a limit: after a restart of the broker a message keeps its place.
 ARGUMENTS = {"x-queue-type": "quorum", "x-delivery-limit": 1000}
+# A relay's probe (outbox/delivery.py), which our binding takes as it takes everything.
+GREETING_KEY = "outbox.greeting"
 # Someone may delete the binding; the tap binds again this often (seconds).
 REBIND_SECONDS = 0.3
 
@@ -22,6 +24,8 @@ class Tap:
     def __init__(self, broker_url: str) -> None:
         self.broker_url = broker_url
         self.seen: list[tuple[str, str, int]] = []
+        # What was no event, and should have been one.
+        self.unread: list[str] = []
         self._known: set[str] = set()
         self._stopping = threading.Event()
         self._bound = threading.Event()
@@ -57,9 +61,18 @@ class Tap:
                             bound_at = time.monotonic()
 
     def _take(self, body, message) -> None:
+        if message.delivery_info["routing_key"] == GREETING_KEY:
+            message.ack()
+            return
         headers = message.headers
-        event_id, subject = headers["cloudEvents_id"], headers["cloudEvents_subject"]
-        event = body[1]["event"] if isinstance(body, list) else json.loads(body)
+        try:
+            event_id, subject = headers["cloudEvents_id"], headers["cloudEvents_subject"]
+            event = body[1]["event"] if isinstance(body, list) else json.loads(body)
+        except (KeyError, TypeError, ValueError) as error:
+            # Handed back, it would come again and again, and hide all that is behind it.
+            self.unread.append(f"{message.delivery_info['routing_key']}: {error!r}")
+            message.ack()
+            return
         # Handed over again by the broker because our acknowledgement was lost: the same message, not another.
         again = message.delivery_info["redelivered"] and event_id in self._known
         if not again:
