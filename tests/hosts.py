@@ -25,6 +25,8 @@ class Host:
 
     def __init__(self, name, number, address, bridge):
         self.name, self.address = name, address
+        # Not in any name service: whoever wants it gets a table (tests/private_cluster.py).
+        self.domain = f"host{number}.{bridge}.test"
         self.prefix = ["ip", "netns", "exec", name]
         inside, outside = f"{bridge}i{number}", f"{bridge}o{number}"
         ip("netns", "add", name)

@@ -21,18 +21,21 @@ class PrivateRabbitMQ:
     def __init__(self, folder: Path, *, host=None, config: str = ""):
         self.folder, self.port = folder, free_port()
         self.address, self.prefix = (host.address, host.prefix) if host else ("127.0.0.1", [])
-        self.node = f"private{uuid.uuid4().hex[:8]}@{host.address if host else 'localhost'}"
+        self.node = f"private{uuid.uuid4().hex[:8]}@{host.domain if host else 'localhost'}"
         self.url = f"amqp://guest:guest@{self.address}:{self.port}//"
         self.process = None
         (folder / "enabled_plugins").write_text("[].\n")
         (folder / "rabbitmq.conf").write_text(
             f"listeners.tcp.1 = {self.address}:{self.port}\nlog.file.level = warning\nloopback_users = none\n{config}"
         )
+        # In place of the machine's own, which may tie Erlang to loopback.
+        (folder / "rabbitmq-env.conf").write_text("")
         self.env = {
             **os.environ,
+            "RABBITMQ_CONF_ENV_FILE": str(folder / "rabbitmq-env.conf"),
             "HOME": str(folder),
             "RABBITMQ_NODENAME": self.node,
-            # A host's name with a dot in it, as an address is, is a long one.
+            # A host's name with a dot in it is a long one.
             "RABBITMQ_USE_LONGNAME": "true" if host else "false",
             "RABBITMQ_NODE_IP_ADDRESS": self.address,
             "RABBITMQ_NODE_PORT": str(self.port),
