@@ -13,6 +13,7 @@ ZEROS = ("lost", "double", "out_of_order", "stuck")
 REMARKS = {
     "F20": "password only; the virtual host is the same code path",
     "F22": "14 s for the broker, 7 s for the database",
+    "F30": "a tmpfs of 320 MB",
     "F37": "20 s instead of 10 minutes; deadline 6 s",
     "F38": "no TLS on this machine: a bad certificate is a unit test (`tests/webhooks/test_fallback.py`)",
     "F40": "rolling restart and `migrate` under load; two versions of the code side by side are not run",
@@ -34,7 +35,15 @@ def matrix() -> str:
         remark = f" ({REMARKS[number]})" if number in REMARKS else ""
         cells = [_cell(found.get(number)) for found in seeds.values()]
         lines.append(f"| {number} | {ROWS[number].title}{remark} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *(f"Seed {seed}: {_commits(found)}." for seed, found in seeds.items())])
+
+
+def _commits(found: dict[str, dict]) -> str:
+    """Which code each row judged: the table is gathered over hours."""
+    rows: dict[str, list[str]] = {}
+    for number, line in sorted(found.items()):
+        rows.setdefault(line.get("commit", "an unknown commit"), []).append(number)
+    return "; ".join(f"{commit} ({', '.join(numbers)})" for commit, numbers in rows.items())
 
 
 def _cell(line: dict | None) -> str:
