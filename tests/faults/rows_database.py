@@ -106,9 +106,10 @@ def deadlocks(run):
             with contextlib.suppress(psycopg2.Error), psycopg2.connect(world.stack.database_url) as connection:
                 cursor = connection.cursor()
                 cursor.execute("SET deadlock_timeout = '200ms'")
-                # One row after the other, so that the two meet half way.
+                # The same rows, one after the other, so that the two meet half way: those that have their result next.
                 cursor.execute(
-                    f"SELECT id FROM transactions_transaction WHERE status = 'pending' ORDER BY id {order} LIMIT 30"
+                    "SELECT id FROM (SELECT id FROM transactions_transaction WHERE status = 'pending' ORDER BY id LIMIT 30)"
+                    f" AS oldest ORDER BY id {order}"
                 )
                 for (txn_id,) in cursor.fetchall():
                     cursor.execute("SELECT 1 FROM transactions_transaction WHERE id = %s FOR UPDATE", (txn_id,))
@@ -127,6 +128,7 @@ def deadlocks(run):
         thread.join(30)
     found = world.postgres.sql("SELECT deadlocks FROM pg_stat_database WHERE datname = %s", world.stack.name)
     run.note(deadlocks=found[0][0], lock_rounds=len(made))
+    run.check(found[0][0] > 0, "there was no deadlock")
 
 
 @row("F29", "One transaction's lock held for 12 s", recovery=30)
