@@ -16,7 +16,7 @@ UV ?= $(firstword $(wildcard $(BIN)/uv) uv)
 
 BENCHES ?= relay latency api results lists admin
 
-.PHONY: help demo bench faults nemesis soak fuzz mutants test test-long test-pooled lint format types lock browser-million screenshots compose-check procfile clean
+.PHONY: help demo bench faults nemesis soak fuzz mutants test test-long test-pooled audit sbom lint format types lock browser-million screenshots compose-check procfile clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -73,6 +73,16 @@ format: $(DEVELOPMENT) ## Format the code and fix what ruff can fix
 
 types: $(DEVELOPMENT) ## mypy
 	@env -u DATABASE_URL -u BROKER_URL $(BIN)/mypy
+
+AUDIT := var/audit-venv
+$(AUDIT)/stamp: ops/audit/requirements.txt
+	@$(PYTHON) -m venv $(AUDIT) && $(AUDIT)/bin/pip install -q -r $< && touch $@
+
+audit: $(AUDIT)/stamp ## Known vulnerabilities of what is locked; asks an advisory service on the network
+	@$(AUDIT)/bin/pip-audit --disable-pip --require-hashes -r requirements.txt
+
+sbom: $(AUDIT)/stamp ## What is shipped, as CycloneDX, in var/sbom.json
+	@$(AUDIT)/bin/cyclonedx-py requirements requirements.txt --output-reproducible --output-file var/sbom.json
 
 lock: ## Compile requirements*.in to requirements*.txt with hashes (needs uv)
 	@command -v $(UV) > /dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/ (or: make lock UV=/path/to/uv)" >&2; exit 1; }

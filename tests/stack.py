@@ -249,7 +249,7 @@ class Stack:
 
     # --- a client
 
-    def submit(self, count, threads=8, body=None):
+    def submit(self, count, threads=8, body=None, first=0):
         """Creates transactions over HTTP as a client would; returns them as answered."""
 
         def one(number):
@@ -267,7 +267,7 @@ class Stack:
             raise AssertionError("the API never took it")
 
         with ThreadPoolExecutor(threads) as pool:
-            return list(pool.map(one, range(count)))
+            return list(pool.map(one, range(first, first + count)))
 
     def post(self, path, body, key):
         headers = {"Authorization": f"Bearer {self.key}", "Idempotency-Key": key}

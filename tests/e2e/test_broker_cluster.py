@@ -17,6 +17,8 @@ pytestmark = [
 ]
 
 QUEUE = "consumer.transactions.v1"
+# A second. What the Consumer cannot keep up with on a busy machine would count as recovery.
+RATE = 5.0
 NEWEST = "SELECT max(created_at) FROM transactions_transaction WHERE status IN ('succeeded', 'failed')"
 
 
@@ -69,7 +71,7 @@ def sent_by(stack, channel, since):
 
 def test_nothing_is_lost_doubled_or_stuck_whichever_nodes_die(stack, cluster, three_hosts, tmp_path):
     stack.web(), stack.worker(), stack.beat(), stack.relay(), stack.consumer_web(), stack.consumer_worker()
-    load, recovery = Load(stack.url, stack.key, tmp_path, seed=1, rate=15.0), Recovery(stack)
+    load, recovery = Load(stack.url, stack.key, tmp_path, seed=1, rate=RATE), Recovery(stack)
     load.start()
     wait_for(lambda: stack.statuses().get("succeeded", 0) > 20, 60, "the round trip works")
     wait_for(lambda: cluster.whole(QUEUE), 60, "the queue has three members")
@@ -85,10 +87,10 @@ def test_nothing_is_lost_doubled_or_stuck_whichever_nodes_die(stack, cluster, th
     third = cluster.leader(QUEUE)
     (lost_at,) = stack.sql("SELECT now()")[0]
     recovery.of("two of three gone: by webhook", third.kill, 90)
-    wait_for(lambda: sent_by(stack, "webhook", lost_at) > 30, 60, "the fallback carries the traffic")
+    wait_for(lambda: sent_by(stack, "webhook", lost_at) > 10, 60, "the fallback carries the traffic")
     second.launch(), third.start()
     (back_at,) = stack.sql("SELECT now()")[0]
-    wait_for(lambda: sent_by(stack, "broker", back_at) > 30, 120, "the traffic is back at the broker")
+    wait_for(lambda: sent_by(stack, "broker", back_at) > 10, 120, "the traffic is back at the broker")
     wait_for(lambda: cluster.whole(QUEUE), 120, "all members are back")
 
     cut = cluster.leader(QUEUE)
