@@ -139,10 +139,11 @@ def wrong_password(run):
         _readyz_says(run)
         before = world.broker_proxy.accepted
         time.sleep(6)
-        # By the connections that came, of all six processes; what is logged of them is thinned out.
+        # By the connections that came, of all six processes; what is logged of them is thinned out. Celery restarts a
+        # worker's consumer up to six times a second, and there are two workers; a hot loop makes hundreds.
         tries = (world.broker_proxy.accepted - before) / 6
         run.note(tries_per_second=round(tries, 1))
         run.check(tries > 0, "nobody tried again")
-        run.check(tries <= 12, f"a hot loop: {tries} tries a second")
+        run.check(tries <= 20, f"a hot loop: {tries} tries a second")
     finally:
         world.broker.ctl("change_password", "guest", "guest")
