@@ -39,6 +39,9 @@ IN_PLACE = {entry.task for entry in SCHEDULE.values() if entry.in_place}
 class InPlaceScheduler(DatabaseScheduler):
     """Sends due tasks on a connection of its own; what it cannot send it runs here, or skips."""
 
+    # The schedule has been read once.
+    _set_up = False
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
         self._link = TaskLink(self.app)
@@ -52,8 +55,23 @@ class InPlaceScheduler(DatabaseScheduler):
         """Nothing: tick() reads it before each task, and Celery's would wait here for the broker, for ever."""
         return
 
+    def setup_schedule(self) -> None:
+        """Called by the constructor. With the database away the first tick that finds it does this."""
+        try:
+            super().setup_schedule()  # type: ignore[no-untyped-call]
+            self._set_up = True
+        except (DatabaseError, InterfaceError) as error:
+            # Half read is not read.
+            self._initial_read = True
+            log.warning("beat: database away, no schedule yet", extra={"reason": type(error).__name__})
+            close_old_connections()
+
     def tick(self, *args: Any, **kwargs: Any) -> Any:
         """One step. A database that is away costs a second, not the process."""
+        if not self._set_up:
+            self.setup_schedule()
+        if not self._set_up:
+            return self.max_interval
         try:
             delay: Any = super().tick(*args, **kwargs)
             self._heart.beat("the broker takes no ticks, they run in place" if self._away else "")

@@ -253,6 +253,27 @@ def test_a_database_that_dies_costs_one_interval_and_not_the_process(scheduler, 
     assert scheduler.tick() == scheduler.max_interval
 
 
+def test_a_beat_that_starts_while_the_database_is_away_reads_its_schedule_when_it_is_back(monkeypatch, ran, sent):
+    away = [True]
+    read = schedulers.DatabaseScheduler.all_as_schedule
+
+    def all_as_schedule(self):
+        if away[0]:
+            raise OperationalError("the database system is starting up")
+        return read(self)
+
+    monkeypatch.setattr(schedulers.DatabaseScheduler, "all_as_schedule", all_as_schedule)
+    for module in (schedulers, beat):
+        monkeypatch.setattr(module, "close_old_connections", lambda: None)
+    made = InPlaceScheduler(app=app)
+    made._finalize.cancel()
+    assert made.tick() == made.max_interval
+    away[0] = False
+    made.tick()
+    assert set(SCHEDULE) <= set(made.schedule)
+    made._link.close()
+
+
 def test_closing_does_not_open_a_connection(scheduler):
     scheduler._link = WorkingLink()
     scheduler.close()
