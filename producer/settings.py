@@ -60,17 +60,21 @@ INSTALLED_APPS = [
     "producer",
 ]
 
-MIDDLEWARE = [
+# What every request needs; those of programs need no more (producer/wsgi.py).
+API_MIDDLEWARE = [
     "producer.middleware.RequestIdMiddleware",
     "producer.middleware.ProblemMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
-    "producer.page_middleware.PageSessions",
-    "django.middleware.csrf.CsrfViewMiddleware",
-    "producer.page_middleware.PageUsers",
-    "producer.page_middleware.PageMessages",
-    "producer.admin_middleware.AdminMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+MIDDLEWARE = [
+    *API_MIDDLEWARE,
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "producer.admin_middleware.AdminMiddleware",
 ]
 
 CSRF_FAILURE_VIEW = "producer.errors.forbidden"

@@ -1,0 +1,76 @@
+"""producer.wsgi: programs and pages have a handler each, and both say the same of what is the API's."""
+
+import io
+import json
+
+import pytest
+from django.conf import settings
+from django.core.handlers.wsgi import WSGIHandler
+
+from producer.wsgi import API, ApiHandler, application
+
+pytestmark = pytest.mark.django_db
+
+
+def ask(handler, path, method="GET", **headers):
+    """Status, headers without those of the moment, body without ids of the moment."""
+    said = {}
+    environ = {
+        "REQUEST_METHOD": method, "PATH_INFO": path, "SCRIPT_NAME": "", "QUERY_STRING": "", "SERVER_NAME": "testserver",
+        "SERVER_PORT": "80", "HTTP_HOST": "testserver", "SERVER_PROTOCOL": "HTTP/1.1", "wsgi.url_scheme": "http",
+        "wsgi.input": io.BytesIO(b""), "REMOTE_ADDR": "127.0.0.1", **headers,
+    }  # fmt: skip
+    response = handler(environ, lambda status, pairs: said.update(status=status, headers=dict(pairs)))
+    body = b"".join(response)
+    response.close()
+    said["headers"].pop("X-Request-ID")
+    if said["headers"]["Content-Type"] == "application/problem+json":
+        body = {name: value for name, value in json.loads(body).items() if name != "instance"}
+    return said["status"], said["headers"], body
+
+
+def middlewares(handler):
+    """The classes around the view, outermost first."""
+    found, step = [], handler._middleware_chain
+    while step is not None:
+        step = getattr(step, "__wrapped__", step)
+        found.append(f"{type(step).__module__}.{type(step).__qualname__}")
+        step = getattr(step, "get_response", None)
+    return found
+
+
+@pytest.mark.parametrize(
+    "path, method",
+    [
+        (f"{API}transactions", "GET"),
+        (f"{API}transactions", "POST"),
+        (f"{API}transactions", "OPTIONS"),
+        (f"{API}transactions/0199", "DELETE"),
+        (f"{API}webhooks/results", "POST"),
+        (f"{API}webhooks/results/abc", "GET"),
+        (f"{API}nothing", "GET"),
+        (f"{API}schema", "GET"),
+        (f"{API}docs", "GET"),
+    ],
+)
+def test_the_short_way_answers_as_the_long_one_does(path, method):
+    status, headers, body = ask(ApiHandler(), path, method)
+    assert (status, headers, body) == ask(WSGIHandler(), path, method)
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["X-Frame-Options"] == "DENY"
+
+
+def test_programs_go_the_short_way_and_pages_the_long_one(client):
+    assert ask(application, f"{API}schema")[0] == "200 OK"
+    status, headers, _ = ask(application, "/admin/", HTTP_ACCEPT="text/html")
+    assert status.startswith("302")
+    assert "/admin/login/" in headers["Location"]
+
+
+def test_the_api_has_its_own_middleware_and_the_setting_is_as_it_was():
+    before = list(settings.MIDDLEWARE)
+    chain = middlewares(ApiHandler())
+    assert before == settings.MIDDLEWARE
+    assert chain[: len(settings.API_MIDDLEWARE)] == settings.API_MIDDLEWARE
+    assert not [name for name in chain if "session" in name.lower() or "csrf" in name.lower()]
+    assert any("Session" in name for name in middlewares(WSGIHandler()) if "session" in name)
