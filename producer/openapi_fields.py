@@ -11,7 +11,7 @@ Schema = dict[str, Any]
 # What parsing.find_bad_text refuses, but for lone surrogates, which are no text at all in a schema's eyes.
 NO_CONTROLS = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$"
 AMOUNT_PATTERN = f"^{money._AMOUNT.pattern}$"
-ACCOUNT_PATTERN = f"^{serializers._ACCOUNT.pattern}$"
+ACCOUNT_PATTERN = f"^{serializers.ACCOUNT_NUMBER.pattern}$"
 # Bare (not in quotes), or a string of RFC 8941; the server takes the quotes off before it counts.
 KEY_PATTERN = f'^(?!"){idempotency._BARE.pattern}$|^"(?:[ !#-\\[\\]-~]|\\\\["\\\\]){{1,{idempotency.MAX_KEY}}}"$'
 # UUIDs as the server compares them: lower case with hyphens.

@@ -4,7 +4,7 @@ from typing import Any
 
 from producer.openapi_examples import ETAG, EVENT_ID, MOMENT, TXN_ID
 from producer.openapi_fields import ETAG_PATTERN, KEY_PATTERN, UUID_PATTERN, Schema, fields, length_of, ref, text
-from transactions.models import IdempotencyKey
+from transactions.models import IdempotencyKey, Transaction
 from transactions.pagination import DEFAULT_LIMIT, FILTERS, MAX_LIMIT
 from webhooks.models import InboxMessage
 
@@ -21,8 +21,11 @@ _MOMENT: Schema = {"type": "string", "format": "date-time", "maxLength": 64}
 # A filter without an entry here is a KeyError when the document is made: nothing can be left out.
 _FILTERS: dict[str, tuple[Schema, str]] = {
     "status": (ref("Status"), "Where it stands."),
-    "account_number": ({"type": "string"}, "Exactly this account."),
-    "external_id": ({"type": "string"}, "Your own id."),
+    "account_number": (
+        {name: rule for name, rule in fields()["account_number"].items() if name not in ("description", "examples")},
+        "Exactly this account.",
+    ),
+    "external_id": (text(length_of(Transaction, "external_id"), least=1), "Your own id."),
     "idempotency_key": ({"type": "string"}, "What the request with this key wrote (as sent, without quotes)."),
     "currency": ({"type": "string", "enum": fields()["currency"]["enum"]}, "An ISO 4217 code."),
     "created_gte": (_MOMENT, "Created at this time or later."),

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from urllib.parse import unquote_to_bytes
 from uuid import UUID
 
 from django.conf import settings
@@ -20,6 +21,7 @@ from transactions.moments import FieldValueError, read_moment
 from transactions.money import CURRENCIES
 from transactions.parsing import find_bad_text
 from transactions.problems import ProblemError
+from transactions.serializers import ACCOUNT_NUMBER, MAX_EXTERNAL_ID
 from transactions.states import Status
 
 DEFAULT_LIMIT, MAX_LIMIT = 25, 100
@@ -46,6 +48,18 @@ def _by_status(rows: Rows, value: str, _: int) -> Rows:
     if value not in set(Status):
         raise invalid("status", f"must be one of {', '.join(Status)}.")
     return rows.filter(status=value)
+
+
+def _by_account(rows: Rows, value: str, _: int) -> Rows:
+    if not ACCOUNT_NUMBER.fullmatch(value):
+        raise invalid("account_number", "is none that a transaction can have.")
+    return rows.filter(account_number=value)
+
+
+def _by_external_id(rows: Rows, value: str, _: int) -> Rows:
+    if not 1 <= len(value) <= MAX_EXTERNAL_ID:
+        raise invalid("external_id", f"must have 1 to {MAX_EXTERNAL_ID} characters.")
+    return rows.filter(external_id=value)
 
 
 def _by_currency(rows: Rows, value: str, _: int) -> Rows:
@@ -78,8 +92,8 @@ def _moment(name: str, value: str) -> datetime:
 
 FILTERS: dict[str, Callable[[Rows, str, int], Rows]] = {
     "status": _by_status,
-    "account_number": lambda rows, value, _: rows.filter(account_number=value),
-    "external_id": lambda rows, value, _: rows.filter(external_id=value),
+    "account_number": _by_account,
+    "external_id": _by_external_id,
     "idempotency_key": _by_key,
     "currency": _by_currency,
     "created_gte": _since,
@@ -98,6 +112,18 @@ def refuse_query(query: QueryDict, allowed: frozenset[str] = frozenset()) -> dic
         if find_bad_text(values[0]):
             raise invalid(name, "has control characters.")
     return {name: str(query[name]) for name in query}
+
+
+def query_of(text: str) -> QueryDict:
+    """A query string as parameters. Raises ProblemError 400 where it is not UTF-8: Django would read U+FFFD, and find nothing.
+
+    `text` as WSGI has it: a character for each byte (PEP 3333).
+    """
+    try:
+        unquote_to_bytes(text.encode("latin-1")).decode()
+    except UnicodeDecodeError:
+        raise ProblemError("invalid-parameter", "The query string is not UTF-8.") from None
+    return QueryDict(text.encode("latin-1"))
 
 
 def page_of(client_id: int, query: QueryDict) -> Page:

@@ -18,16 +18,17 @@ REQUIRED = ("account_number", "amount", "currency", "direction")
 READ_ONLY = frozenset(
     {"id", "status", "version", "processed_data", "error", "overdue", "created_at", "updated_at", "processed_at"}
 )
+MAX_EXTERNAL_ID = 64
 MAX_METADATA_KEYS = 50
 MAX_METADATA_BYTES = 8 * 1024
 # More errors than this help nobody and would make the answer larger than the request.
 MAX_ERRORS = 100
 
-_ACCOUNT = re.compile(r"[A-Za-z0-9./:-](?:[A-Za-z0-9 ./:-]{0,32}[A-Za-z0-9./:-])?")
+ACCOUNT_NUMBER = re.compile(r"[A-Za-z0-9./:-](?:[A-Za-z0-9 ./:-]{0,32}[A-Za-z0-9./:-])?")
 
 
 def _account_number(value: Any) -> str:
-    if not isinstance(value, str) or not _ACCOUNT.fullmatch(value):
+    if not isinstance(value, str) or not ACCOUNT_NUMBER.fullmatch(value):
         raise FieldValueError("Must be 1 to 34 characters of A-Z a-z 0-9 space . / : - with no space at the ends.")
     return value
 
@@ -44,8 +45,8 @@ def _direction(value: Any) -> str:
 
 
 def _external_id(value: Any) -> str:
-    if not isinstance(value, str) or not 1 <= len(value) <= 64:
-        raise FieldValueError("Must be a string of 1 to 64 characters.")
+    if not isinstance(value, str) or not 1 <= len(value) <= MAX_EXTERNAL_ID:
+        raise FieldValueError(f"Must be a string of 1 to {MAX_EXTERNAL_ID} characters.")
     return value
 
 

@@ -23,7 +23,7 @@ from transactions.drafts import Draft
 from transactions.idempotency import Answer, Claim
 from transactions.models import Transaction, owned_by
 from transactions.moments import moment
-from transactions.pagination import page_of, refuse_query
+from transactions.pagination import page_of, query_of, refuse_query
 from transactions.parsing import find_bad_text, may_hold_bad_text, parse_object, pointer
 from transactions.problems import FieldError, ProblemError
 from transactions.serializers import (
@@ -166,7 +166,8 @@ class TransactionsView(CreatingView):
 
     def get(self, request: Request) -> HttpResponse:
         """A page, newest first, with a Link to the next."""
-        page = page_of(caller(request).id, request.GET)
+        query = query_of(request.META.get("QUERY_STRING", ""))
+        page = page_of(caller(request).id, query)
         body = {
             "data": [represent(txn) for txn in page.rows],
             "next_cursor": page.next_cursor,
@@ -174,7 +175,7 @@ class TransactionsView(CreatingView):
         }
         headers = {}
         if page.next_cursor:
-            query = request.GET.copy()
+            query = query.copy()
             query["cursor"] = page.next_cursor
             headers["Link"] = f'<{request.build_absolute_uri(request.path)}?{query.urlencode()}>; rel="next"'
         return answer(200, dumps(body), headers)

@@ -493,6 +493,13 @@ def test_row_a_change_of_what_is_canceled_is_409(api, method):
         *("created_gte=2026", "created_lt=x", "updated_gte=", "created_gte=2026-11-22T10:15:00", "updated_gte=%00"),
         *(
             "account_number=%00",
+            "account_number=",
+            "account_number=%C3%A9",
+            "account_number=" + "1" * 35,
+            "external_id=",
+            "external_id=" + "a" * 65,
+            "external_id=%ff",
+            "status=pending&idempotency_key=%C3",
             "external_id=a%0Ab",
             "foo=1",
             "foo",

@@ -74,6 +74,9 @@ def test_each_filter_finds_exactly_its_rows(api, made):
     assert walk(api, "currency=USD") == newest_first([r for r in made if r["currency"] == "USD"])
     assert walk(api, "status=canceled") == [made[4]["id"]]
     assert len(walk(api, f"external_id={quote('e/1 ü')}")) == 1
+    assert (
+        walk(api, f"external_id={quote('�')}") == []
+    )  # Written as it is in UTF-8, which it may be: no such, not a bad byte.
     assert walk(api, "currency=USD&account_number=A0&limit=1") == newest_first(
         [r for r in made if r["currency"] == "USD" and r["account_number"] == "A0"]
     )
