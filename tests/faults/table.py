@@ -66,7 +66,7 @@ def nemesis() -> str:
             zeros = "/".join(str(line[name]) for name in ZEROS)
             lines.append(
                 f"| {line['seed']} | {line['minutes']:g} | {line['rounds']} | {line['sent']} | {zeros} "
-                f"| {line['wire_dups']} | {line['recovery_s']} s |"
+                f"| {line['wire_dups']} | {line['recovery_s']} s{'' if line['ok'] else ' **red**'} |"
             )
     return "\n".join(lines)
 
