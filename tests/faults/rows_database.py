@@ -65,13 +65,13 @@ def backend_storm(run):
     recovery=30,
 )
 def commit_unknown(run):
-    # Once round all places of each; what is left are heartbeats, task results and the like.
-    _cut_commits(run, gap=0.15, transactions_create_v1=75, COMMIT=75, other=30)
+    # What is left are heartbeats, task results and the like.
+    _cut_commits(run, gap=0.15, transactions_create=40, COMMIT=40, other=40)
 
 
 @row("F27q", "The outcome of a COMMIT is unknown, quickly", proxied=("database",), recovery=30, quick=True)
 def commit_unknown_quickly(run):
-    _cut_commits(run, gap=0.1, transactions_create_v1=20, COMMIT=20)
+    _cut_commits(run, gap=0.1, other=40)
 
 
 def _cut_commits(run: Run, gap: float, **times: int) -> None:

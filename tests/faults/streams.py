@@ -112,7 +112,7 @@ class PostgresMessages:
 
 
 # A call of one of the product's own functions, which is a transaction of its own: create, claim, settle.
-_OWN_FUNCTION = re.compile(rb"SELECT (?:\* FROM )?(\w+_v\d+)\(")
+_OWN_FUNCTION = re.compile(rb"SELECT (?:\* FROM )?(\w+)_v\d+\(")
 
 
 def commit_kind(message: bytes) -> str:
