@@ -70,7 +70,7 @@ def test_messages_of_postgresql_are_found_after_the_untyped_start(size):
     [
         ("COMMIT", "COMMIT"),
         ("INSERT INTO x VALUES (1)", "INSERT"),
-        ("\n    SELECT transactions_create_v2(\n 1)", "transactions_create_v2"),
+        ("\n    SELECT transactions_create_v2(\n 1)", "transactions_create"),
         ("SELECT * FROM outbox_claim_v1(500)", "outbox_claim"),
         ("SELECT 1", ""),
         ("WITH x AS (SELECT pg_notify('a', 'b')) SELECT 1", ""),
