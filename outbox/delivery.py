@@ -1,11 +1,12 @@
 """Policy: which channel takes the next batch. Breaker, fallback, return. State is in the database, shared by all relays."""
 
+import contextlib
 import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from amqp.exceptions import NotFound
+from amqp.exceptions import AccessRefused
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
@@ -25,7 +26,7 @@ PROBE_CAP_SECONDS = 3.0
 # How long a broker may take to greet before a probe batch is risked on it (seconds). The fallback's traffic waits
 # meanwhile, and a frozen broker takes all of it; too short and a distant one is never found again.
 GREETING_SECONDS = 1.0
-# No queue is bound for it, so the greeting is dropped as soon as it is confirmed.
+# No queue has this name, so the greeting is dropped as soon as it is confirmed.
 GREETING_KEY = "outbox.greeting"
 # Events in a batch on a channel that is not the first choice: it carries them one by one, and the return must not wait.
 FALLBACK_BATCH = 100
@@ -90,20 +91,18 @@ def _greets(publisher: Publisher) -> bool:
     deadlines = dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), GREETING_SECONDS)
     alarms: list[str] = []
     connection = topology.connect(settings.BROKER_URL, confirm_publish=True, on_blocked=alarms.append, **deadlines)
-    # An exchange of ours: a relay's user need not be allowed to write anywhere else.
-    exchange = next(iter(settings.OUTBOX_ROUTES.values()))["exchange"]
     try:
         topology.open_any(connection)
-        channel: Any = connection.channel()
         # Twice: a broker with an alarm takes the first message of a connection and only then stops reading from it.
         for _ in range(2):
-            channel.basic_publish(channel.prepare_message(b""), exchange=exchange, routing_key=GREETING_KEY)
+            # The default exchange, so that no queue of anybody's gets it. A user who may not write there is refused,
+            # which a broker that reads nothing cannot do.
+            with contextlib.suppress(AccessRefused):
+                channel: Any = connection.channel()
+                channel.basic_publish(channel.prepare_message(b""), exchange="", routing_key=GREETING_KEY)
             if alarms:
                 raise BlockedError(alarms[0])
         connection.release()
-    except NotFound:
-        # It answers. The exchange is declared by whoever publishes next.
-        connection.collect()
     except Exception as error:
         connection.collect()
         failed(publisher, PublishError(f"The broker takes no messages: {type(error).__name__}"))

@@ -12,8 +12,6 @@ EXCHANGE = kombu.Exchange("transactions", type="topic", durable=True)
 TAP = "faults.tap"
 # A quorum queue with a limit: after a restart of the broker a message keeps its place.
 ARGUMENTS = {"x-queue-type": "quorum", "x-delivery-limit": 1000}
-# A relay's probe (outbox/delivery.py), which our binding takes as it takes everything.
-GREETING_KEY = "outbox.greeting"
 # Someone may delete the binding; the tap binds again this often (seconds).
 REBIND_SECONDS = 0.3
 
@@ -61,9 +59,6 @@ class Tap:
                             bound_at = time.monotonic()
 
     def _take(self, body, message) -> None:
-        if message.delivery_info["routing_key"] == GREETING_KEY:
-            message.ack()
-            return
         headers = message.headers
         try:
             event_id, subject = headers["cloudEvents_id"], headers["cloudEvents_subject"]

@@ -5,8 +5,7 @@ import struct
 
 import pytest
 
-from outbox import delivery
-from tests.faults import streams, tap
+from tests.faults import streams
 from tests.faults.streams import AmqpUnits, PostgresMessages
 from tests.stack import ROOT
 
@@ -36,10 +35,6 @@ def test_the_greeting_of_a_probe_is_not_an_event():
     """Were it cut instead, the breaker would stay open and no event be cut at all."""
     empty = frame(2, b"\x00\x3c\x00\x00" + struct.pack(">Q", 0) + b"\x00\x00")
     assert not streams.publishes_an_event(PUBLISH + empty)
-
-
-def test_the_tap_knows_a_greeting_by_the_key_that_the_relay_gives_it():
-    assert tap.GREETING_KEY == delivery.GREETING_KEY
 
 
 def test_every_frame_boundary_is_a_place_to_cut():

@@ -5,10 +5,12 @@ import signal
 import subprocess
 import time
 
+import kombu
 import pytest
 
-from outbox import topology
+from outbox import delivery, topology
 from outbox.amqp import AmqpPublisher
+from outbox.models import ChannelState
 from tests.private_rabbitmq import PrivateRabbitMQ
 from tests.publisher_conformance import ids, make_event, send
 
@@ -98,3 +100,36 @@ def test_what_was_confirmed_outlives_a_kill_and_the_channel_comes_back(channel):
     channel.node.start()
     assert send(channel, after).confirmed == ids(after)
     assert set(channel.received()) == {str(event.id) for event in before + after}
+
+
+@pytest.fixture(params=["guest", "relay"])
+def user(node, request):
+    """Who may write everywhere, and who may write events and nothing else (ops/rabbitmq)."""
+    if request.param == "relay":
+        node.ctl("add_user", "relay", "relay")
+        node.ctl("set_permissions", "relay", "^$", "^transactions$", "^$")
+    yield request.param
+    if request.param == "relay":
+        node.ctl("delete_user", "relay")
+
+
+@pytest.mark.django_db
+def test_the_greeting_tells_a_broker_that_takes_messages_from_one_that_does_not_and_reaches_nobodys_queue(
+    node, channel, user, settings
+):
+    send(channel, [make_event()])  # The exchange is declared.
+    settings.BROKER_URL = settings.BROKER_TRANSPORT_URL = node.url.replace("guest:guest", f"{user}:{user}")
+    with kombu.Connection(node.url) as connection, connection.channel() as own:
+        everything = own.queue_declare(exclusive=True).queue
+        own.queue_bind(everything, "transactions", "#")
+        assert delivery._greets(channel.publisher)
+        assert not ChannelState.objects.exists()
+        channel.control("set_vm_memory_high_watermark", "0")
+        try:
+            started = time.monotonic()
+            assert not delivery._greets(channel.publisher)
+            assert time.monotonic() - started < 2 * delivery.GREETING_SECONDS + 1
+        finally:
+            channel.control("set_vm_memory_high_watermark", "0.4")
+        assert ChannelState.objects.get(name="broker").failing_since is not None
+        assert own.basic_get(everything) is None
