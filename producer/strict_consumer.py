@@ -6,30 +6,12 @@ Celery's own acknowledges what it cannot decode (lost), and a task header over a
 import logging
 from typing import Any
 
-from celery import bootsteps
-from celery.worker.consumer import Connection, Consumer
+from celery.worker.consumer import Consumer
 from django.conf import settings
 
 from outbox import topology
 
 log = logging.getLogger(__name__)
-
-
-class DeclareTopology(bootsteps.StartStopStep):
-    """Declares exchanges and queues after each connect, so that no start order loses a message.
-
-    A user who may not declare reads what an operator has declared.
-    """
-
-    requires = (Connection,)
-
-    def start(self, parent: Any) -> None:
-        """Celery's hook; a refusal of the broker ends the start loudly."""
-        queues = topology.queues_at(settings.TASKS_BROKER_URL)
-        if not topology.declare_if_allowed(parent.connection, queues):
-            for queue in parent.app.amqp.queues.values():
-                # Or kombu declares it once more as it begins to read.
-                queue.no_declare = True
 
 
 class StrictConsumer(Consumer):
@@ -38,10 +20,19 @@ class StrictConsumer(Consumer):
     class Blueprint(Consumer.Blueprint):  # type: ignore[misc, valid-type]
         """Without delayed delivery, which would declare 28 queues for countdowns that we never use."""
 
-        default_steps = [
-            *(step for step in Consumer.Blueprint.default_steps if "delayed_delivery" not in str(step)),
-            DeclareTopology,
-        ]
+        default_steps = [step for step in Consumer.Blueprint.default_steps if "delayed_delivery" not in str(step)]
+
+    def connect(self) -> Any:
+        """Declares exchanges and queues after each connect, before anything else: no start order loses a message.
+
+        A user who may not declare reads what an operator has declared.
+        """
+        connection = super().connect()
+        if not topology.declare_if_allowed(connection, topology.queues_at(settings.TASKS_BROKER_URL)):
+            for queue in self.app.amqp.queues.values():
+                # Or kombu declares it once more as it begins to read.
+                queue.no_declare = True
+        return connection
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Any:
         """Celery's handler, whose exceptions about the message become a rejection."""

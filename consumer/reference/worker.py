@@ -4,8 +4,7 @@ import logging
 from typing import Any
 
 from amqp.exceptions import AccessRefused
-from celery import bootsteps
-from celery.worker.consumer import Connection, Consumer
+from celery.worker.consumer import Consumer
 from kombu import Message
 
 from processing import topology
@@ -13,33 +12,27 @@ from processing import topology
 log = logging.getLogger("consumer.worker")
 
 
-class DeclareTopology(bootsteps.StartStopStep):
-    """Declares queue and dead-letter queue after each connect, so that no start order loses a message.
-
-    A user who may not declare reads what an operator has declared.
-    """
-
-    requires = (Connection,)
-
-    def start(self, parent: Any) -> None:
-        try:
-            with parent.connection.channel() as channel:
-                topology.declare(channel)
-        except AccessRefused:
-            for queue in parent.app.amqp.queues.values():
-                # Or kombu declares it once more as it begins to read.
-                queue.no_declare = True
-
-
 class StrictConsumer(Consumer):
     """Celery's consumer with four answers changed; its own log whole bodies, acknowledge, or end the worker."""
 
     class Blueprint(Consumer.Blueprint):  # type: ignore[misc, valid-type]
         # Delayed delivery is for ETA and countdown, which we never use; it would declare 28 queues in the vhost.
-        default_steps = [
-            *(step for step in Consumer.Blueprint.default_steps if "delayed_delivery" not in step),
-            DeclareTopology,
-        ]
+        default_steps = [step for step in Consumer.Blueprint.default_steps if "delayed_delivery" not in step]
+
+    def connect(self) -> Any:
+        """Declares queue and dead-letter queue after each connect, before anything else reads.
+
+        A user who may not declare reads what an operator has declared.
+        """
+        connection = super().connect()
+        try:
+            with connection.channel() as channel:
+                topology.declare(channel)
+        except AccessRefused:
+            for queue in self.app.amqp.queues.values():
+                # Or kombu declares it once more as it begins to read.
+                queue.no_declare = True
+        return connection
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Any:
         handle = super().create_task_handler(*args, **kwargs)
