@@ -31,7 +31,7 @@ class StrictConsumer(Consumer):
         if not topology.declare_if_allowed(connection, topology.queues_at(settings.TASKS_BROKER_URL)):
             for queue in self.app.amqp.queues.values():
                 # Or kombu declares it once more as it begins to read.
-                queue.no_declare = True
+                queue.no_declare = True  # type: ignore[attr-defined]
         return connection
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Any:
