@@ -29,6 +29,9 @@ CONCURRENCY = 8
 MARGIN_SECONDS = 0.1
 # An attempt that could have less than this is not begun (seconds): it would only be cut off and sent again.
 MIN_ATTEMPT_SECONDS = 0.5
+# A socket's own deadline lies this far behind the batch's (seconds). Were they one, whichever thread woke first would say
+# whether the channel is in trouble.
+CUT_OFF_SECONDS = 1.0
 # So many 500s in a row mean that the receiver is broken. Fewer may be about their events, which then must neither stop
 # the others nor be tried for ever.
 STRAIGHT_ERRORS = 5
@@ -189,7 +192,8 @@ class _Batch:
     def _post(self, connection: PinnedConnection, event: StoredEvent) -> Answer:
         body = event.body.encode()
         now = int(time.time())
-        left = max(0.05, self._cutoff - time.monotonic())
+        # Past the cutoff: the batch's own end cuts off what is under way, and knows that for no fault of the receiver's.
+        left = max(0.0, self._cutoff - time.monotonic()) + CUT_OFF_SECONDS
         headers = {
             "Content-Type": CONTENT_TYPE,
             "User-Agent": USER_AGENT,
