@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from functools import cache
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 from uuid import UUID
 
 from django.conf import settings
@@ -113,7 +113,13 @@ def require_match(request: Request, txn: Transaction, *, required: bool) -> None
         raise ProblemError("precondition-failed", headers={"ETag": etag(txn)})
 
 
-class CreatingView(APIView):
+class ApiView(APIView):
+    """DRF's view without `Allow` on every answer: it belongs to a 405 (RFC 9110 section 10.2.1), whose problem has it."""
+
+    default_response_headers: ClassVar[dict[str, str]] = {}
+
+
+class CreatingView(ApiView):
     """What both creating paths share: the key, the fingerprint, the one transaction."""
 
     authentication_classes = [CreatingAuthentication]
@@ -238,7 +244,7 @@ class BatchView(CreatingView):
         return items, errors
 
 
-class TransactionView(APIView):
+class TransactionView(ApiView):
     """GET, PUT, PATCH, DELETE one transaction."""
 
     http_method_names = ["get", "put", "patch", "delete", "head"]
@@ -321,7 +327,7 @@ class TransactionView(APIView):
             return respond(result, replayed=False)
 
 
-class EventsView(APIView):
+class EventsView(ApiView):
     """GET one transaction's history."""
 
     http_method_names = ["get", "head"]
