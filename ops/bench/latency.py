@@ -17,6 +17,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import psycopg2
 import report
@@ -27,7 +28,7 @@ BODY = {
     "account_number": "DE89370400440532013000", "amount": "125.50", "currency": "EUR", "direction": "debit",
     "transaction_date": "2026-11-22T10:15:00Z", "description": "Invoice 881 " + "x" * 60, "metadata": {"branch": "north"},
 }  # fmt: skip
-PORT, PER_SECOND, WARM_UP = 18811, 50, 50
+PORT, UNWOKEN_PORT, PER_SECOND, WARM_UP = 18811, 18812, 50, 50
 CELERY = [sys.executable, "-m", "celery", "-A", "producer"]
 RELAY = [[sys.executable, "manage.py", "relay"]]
 TICK = [
@@ -36,14 +37,30 @@ TICK = [
 ]
 
 
+def web(module: str, port: int) -> list[str]:
+    """The command of a web server with production's settings."""
+    return [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "-c",
+        "ops/gunicorn.conf.py",
+        "--pythonpath",
+        "ops/bench",
+        module,
+        "-b",
+        f"127.0.0.1:{port}",
+    ]
+
+
 @contextmanager
-def running(commands: list[list[str]], environment: dict[str, str]) -> Iterator[None]:
+def running(commands: list[list[str]], environment: dict[str, str]) -> Iterator["list[subprocess.Popen[bytes]]"]:
     started = [
         subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for command in commands
     ]
     try:
-        yield
+        yield started
     finally:
         for process in started:
             process.terminate()
@@ -111,47 +128,42 @@ def peer(url: str, broker: str, count: int) -> list[float] | None:
     return [1000 * seconds for seconds in json.loads(printed)]
 
 
-def wakeup_cost(rounds: int, requests: int) -> tuple[list[float], list[float]]:
-    """CPU seconds of this process per POST, all threads: each with a wake-up of its own and each without, in turns.
+def wakeup_cost(key: str, environment: dict[str, str], rounds: int, requests: int) -> tuple[list[float], list[float]]:
+    """CPU seconds of the web processes per POST of the steady rate, with wake-ups and without, in interleaved rounds.
 
-    The worst case: in a stream of more than 100 a second one wake-up does for several.
+    In a stream of more than 100 a second one wake-up does for several: at this rate each POST pays for its own.
     """
-    from django.test import Client  # noqa: PLC0415 - after Django is set up
+    taken: dict[int, list[float]] = {PORT: [], UNWOKEN_PORT: []}
+    with ExitStack() as stack:
+        stack.enter_context(running(RELAY, environment))
+        workers = {}
+        for port, module in ((PORT, "producer.wsgi"), (UNWOKEN_PORT, "unwoken")):
+            master = stack.enter_context(running([web(module, port)], environment))[0]
+            answers(port)
+            at_a_steady_rate(Connection(port), key, requests)
+            children = Path(f"/proc/{master.pid}/task/{master.pid}/children").read_text().split()
+            workers[port] = [int(pid) for pid in children]
+        for number in range(rounds):
+            for port in list(taken)[:: -1 if number % 2 else 1]:
+                before = sum(map(cpu_seconds, workers[port]))
+                at_a_steady_rate(Connection(port), key, requests)
+                taken[port].append((sum(map(cpu_seconds, workers[port])) - before) / requests)
+    return taken[PORT], taken[UNWOKEN_PORT]
 
-    from outbox import wakeup  # noqa: PLC0415
-    from transactions.clients import create_client  # noqa: PLC0415
 
-    poke, notify, client, key = wakeup.poke, wakeup._waker._action, Client(), create_client(f"cost-{uuid.uuid4()}")
-    sent: list[None] = []
+def cpu_seconds(pid: int) -> float:
+    """What all threads of a process have had, by the scheduler's nanoseconds."""
+    return sum(int(task.read_text().split()[0]) for task in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
 
-    def notify_and_count() -> None:
-        notify()
-        sent.append(None)
 
-    def one(wake: bool) -> float:
-        wakeup.poke = poke if wake else lambda: None
-        before = len(sent)
-        started = time.process_time()
-        answer = client.post(
-            "/api/v1/transactions", json.dumps(BODY), content_type="application/json",
-            headers={"Authorization": f"Bearer {key}", "Idempotency-Key": str(uuid.uuid4())},
-        )  # fmt: skip
-        assert answer.status_code == 201, answer.content
-        # Mostly enough for the thread; waiting for its word would cost something too.
-        time.sleep(0.010)
-        while wake and len(sent) == before:
-            time.sleep(0.002)
-        return time.process_time() - started
-
-    wakeup._waker._action = notify_and_count
-    for _ in range(50):
-        one(True), one(False)
-    taken = [[(one(True), one(False)) for _ in range(requests)] for _ in range(rounds)]
-    wakeup.poke, wakeup._waker._action = poke, notify
-    with_them, without = (
-        [statistics.median(pair[which] for pair in one_round) for one_round in taken] for which in (0, 1)
-    )
-    return with_them, without
+def at_a_steady_rate(connection: Connection, key: str, count: int) -> None:
+    start = time.perf_counter()
+    for number in range(count):
+        time.sleep(max(0.0, start + number / PER_SECOND - time.perf_counter()))
+        connection.send(post(key))
+        while (answer := connection.answer()) is None:
+            pass
+        assert answer[9:12] == b"201", answer
 
 
 def show(name: str, taken: list[float]) -> None:
@@ -179,17 +191,7 @@ def main() -> None:
         call_command("declare_topology", verbosity=0)
         key, url, broker = create_client("bench"), environment["DATABASE_URL"], environment["BROKER_URL"]
         if {"wakeup", "tick"} & set(chosen.only):
-            web = [
-                sys.executable,
-                "-m",
-                "gunicorn",
-                "-c",
-                "ops/gunicorn.conf.py",
-                "producer.wsgi",
-                "-b",
-                f"127.0.0.1:{PORT}",
-            ]
-            stack.enter_context(running([web], environment))
+            stack.enter_context(running([web("producer.wsgi", PORT)], environment))
             answers(PORT)
         for name, commands in (("wakeup", RELAY), ("tick", TICK)):
             if name in chosen.only:
@@ -202,7 +204,7 @@ def main() -> None:
             show("faststream-outbox", taken)
         if "cost" in chosen.only:
             stack.close()
-            with_them, without = wakeup_cost(rounds=5 if chosen.quick else 15, requests=100)
+            with_them, without = wakeup_cost(key, environment, rounds=5 if chosen.quick else 15, requests=100)
             more = [a - b for a, b in zip(with_them, without, strict=True)]
             cost, post_cost = 1000 * statistics.median(more), 1000 * statistics.median(without)
             print(f"a wake-up costs {cost:.3f} ms of CPU beside a POST of {post_cost:.2f} ms: {cost / post_cost:.1%}")
