@@ -165,12 +165,12 @@ AXES_VERBOSE = False
 SILENCED_SYSTEM_CHECKS = ["axes.W002"]
 
 # --- The HTTP API ----------------------------------------------------------------------------------------------------
+# Permissions, renderers and parsers for a view that is not an ApiView (transactions/views.py): safe ones.
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["transactions.authentication.ApiKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": [],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "transactions.negotiation.JsonNegotiation",
     "EXCEPTION_HANDLER": "transactions.exceptions.problem_handler",
     "UNAUTHENTICATED_USER": None,
 }

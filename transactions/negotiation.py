@@ -1,10 +1,8 @@
 """Content negotiation: JSON is all there is; an Accept header that excludes it is 406 (RFC 9110 section 12.5.1)."""
 
 import re
-from typing import Any
 
-from rest_framework.negotiation import BaseContentNegotiation
-from rest_framework.request import Request
+from django.http import HttpRequest
 
 from transactions.problems import ProblemError
 
@@ -27,15 +25,7 @@ def accepts_json(accept: str) -> bool:
     return False
 
 
-class JsonNegotiation(BaseContentNegotiation):
-    """Answers are made by the views as bytes; this only refuses."""
-
-    def select_parser(self, request: Request, parsers: Any) -> Any:
-        """There is none: views read the raw body with their own limits."""
-        return None
-
-    def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
-        """The only renderer, or ProblemError 406."""
-        if not accepts_json(request.META.get("HTTP_ACCEPT", "")):
-            raise ProblemError("not-acceptable")
-        return renderers[0], "application/json"
+def refuse_other_than_json(request: HttpRequest) -> None:
+    """Raises ProblemError 406 for a request that takes no JSON: answers are made by the views as bytes of it."""
+    if not accepts_json(request.META.get("HTTP_ACCEPT", "")):
+        raise ProblemError("not-acceptable")

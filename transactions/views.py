@@ -3,13 +3,14 @@
 import re
 from collections.abc import Callable
 from functools import cache
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 from uuid import UUID
 
 from django.conf import settings
 from django.db import DatabaseError, IntegrityError, InterfaceError, transaction
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from rest_framework.exceptions import NotAuthenticated
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
@@ -23,6 +24,7 @@ from transactions.drafts import Draft
 from transactions.idempotency import Answer, Claim
 from transactions.models import Transaction, owned_by
 from transactions.moments import moment
+from transactions.negotiation import refuse_other_than_json
 from transactions.pagination import page_of, query_of, refuse_query
 from transactions.parsing import find_bad_text, may_hold_bad_text, parse_object, pointer
 from transactions.problems import FieldError, ProblemError
@@ -114,9 +116,26 @@ def require_match(request: Request, txn: Transaction, *, required: bool) -> None
 
 
 class ApiView(APIView):
-    """DRF's view without `Allow` on every answer: it belongs to a 405 (RFC 9110 section 10.2.1), whose problem has it."""
+    """DRF's view with a shorter way through it: negotiation, authentication, the method; no parsers, renderers, versions.
 
-    default_response_headers: ClassVar[dict[str, str]] = {}
+    Theirs costs a create as much as parsing and checking its body. `Allow` is on 405 alone (RFC 9110 section 10.2.1).
+    """
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """Never raises but for a defect: each exception goes through `problem_handler`."""
+        self.args, self.kwargs = args, kwargs
+        self.request = asked = Request(request, authenticators=self.get_authenticators())
+        try:
+            refuse_other_than_json(request)
+            # Reading it authenticates.
+            if asked.user is None:
+                raise NotAuthenticated
+            method = str(request.method).lower()
+            known = method in self.http_method_names
+            handler = getattr(self, method, self.http_method_not_allowed) if known else self.http_method_not_allowed
+            return handler(asked, *args, **kwargs)
+        except Exception as error:
+            return self.handle_exception(error)
 
 
 class CreatingView(ApiView):
