@@ -17,6 +17,7 @@ import requests
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from outbox.ids import uuid7
 from producer.turned import COLOURS
 from tests.faults.proxy import Proxy
 from tests.private_rabbitmq import PrivateRabbitMQ
@@ -267,7 +268,7 @@ def test_ten_faults_show_in_light_probe_alert_and_log(stack, broker, proxy):
 
 def insert_event(stack, topic="transactions", attempts=0):
     """One that is no CloudEvent of the contract, as no code of ours would write it."""
-    event_id = str(uuid.uuid4())
+    event_id = str(uuid7())
     stack.sql(
         "INSERT INTO outbox_outboxmessage (id, topic, type, key, sequence, body, state, attempts, parked, claimed_by, error, channel) "
         "VALUES (%s, %s, 'transaction.created', %s, 1, %s, 'pending', %s, false, '', '', '')",

@@ -79,3 +79,8 @@ def test_a_forked_process_goes_on_with_other_random_bits():
     assert os.read(reader, 8) != uuid7().bytes[8:]
     os.close(reader)
     os.close(writer)
+
+
+def test_an_id_of_another_version_has_a_time_too():
+    assert time_of(uuid.UUID(int=2**128 - 1)) == datetime.max.replace(tzinfo=UTC)
+    assert time_of(uuid.UUID(int=0)) == datetime(1970, 1, 1, tzinfo=UTC)
