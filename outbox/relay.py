@@ -68,7 +68,7 @@ def run_once(*, limit: int | None = None, relay: str = RELAY_NAME, horizon: Hori
     publisher = choice.publisher
     if publisher is None:
         return Counts(waiting=True)
-    batch = _claim(choice.limit, relay, horizon or Horizon())
+    batch = _claim(choice, relay, horizon or Horizon())
     if not batch.events:
         return Counts(more=batch.more, channel=publisher.name)
     started = time.monotonic()
@@ -90,9 +90,10 @@ def run_once(*, limit: int | None = None, relay: str = RELAY_NAME, horizon: Hori
     return _settle(batch, outcome, choice, publisher, round((time.monotonic() - started) * 1000))
 
 
-def _claim(limit: int, relay: str, horizon: Horizon) -> Batch:
-    started, hint = time.monotonic(), horizon.hint()
-    batch = claim(limit=limit, lease_seconds=settings.OUTBOX_LEASE_SECONDS, relay=relay, after=hint)
+def _claim(choice: delivery.Choice, relay: str, horizon: Horizon) -> Batch:
+    # A probe that finds nothing to send is used up, and the next one is a publish timeout away: so it looks everywhere.
+    started, hint = time.monotonic(), None if choice.probing else horizon.hint()
+    batch = claim(limit=choice.limit, lease_seconds=settings.OUTBOX_LEASE_SECONDS, relay=relay, after=hint)
     horizon.moved(batch, started, hint)
     return batch
 

@@ -311,3 +311,11 @@ def test_an_outage_burns_no_attempt(channels):
         relay.run_once()
     event.refresh_from_db()
     assert (event.state, event.attempts) == ("pending", 0)
+
+
+def test_a_probe_finds_what_came_due_before_the_last_claim_ended(channels):
+    """With the hint of where that was it would find nothing, be used up, and leave the channel shut for a publish timeout."""
+    an_event("a")
+    failing("broker", since=1, retry_in=-1)
+    horizon = relay.Horizon(due_at=database_now() + timedelta(hours=1), full_scan_at=time.monotonic() + 60)
+    assert relay.run_once(horizon=horizon).published == 1
