@@ -107,7 +107,7 @@ def test_no_server_error_and_every_answer_conforms_to_the_schema(server, tmp_pat
     options = ["-n", str(EXAMPLES), "--phases", "examples,coverage,fuzzing,stateful", "--continue-on-failure"]
     settings = {"SCHEMATHESIS_HOOKS": "schemathesis_hooks", "PYTHONPATH": str(HERE), "NO_COLOR": "1"}
     run = subprocess.run(
-        [*command, *options, "--warnings", "off", "--workers", "2"],
+        [*command, *options, "--warnings", "off", "--workers", "1"],
         env=env | settings,
         cwd=tmp_path,
         capture_output=True,
