@@ -1,6 +1,7 @@
 """One line in the log for each light that turns: not one for each look, none lost, and not a flood when one flickers."""
 
 import logging
+import os
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from outbox.models import ProcessState
 from producer import condition, logs
 from producer.light import Condition
-from producer.turned import AGAIN_AFTER_SECONDS, Turned
+from producer.turned import AGAIN_AFTER_SECONDS, AT_ONCE, Turned
 
 BEAT = Condition(
     "beat", "bad", "Beat (the clock)", "Nothing runs by the clock.", "Start it.", "silent for 11 s", "beatdead"
@@ -52,15 +53,40 @@ def test_a_start_in_trouble_is_told_and_a_start_in_health_is_not(clock, said):
     assert said() == ["Beat (the clock): red"]
 
 
-def test_a_light_that_flickers_is_logged_seldom_and_where_it_comes_to_rest(clock, said):
+def test_a_fault_on_the_heels_of_another_is_told_like_the_first(clock, said):
     turned = Turned(clock)
-    for number in range(100):
+    for light in (BEAT, WELL, BEAT):
+        turned.look([light])
+        clock.now += 0.5
+    assert said() == ["Beat (the clock): red", "Beat (the clock): green", "Beat (the clock): red"]
+
+
+def test_a_light_that_goes_on_flickering_is_logged_seldom_and_where_it_comes_to_rest(clock, said):
+    turned = Turned(clock)
+    for number in range(600):
         clock.now += 0.05
-        turned.look([BEAT if number % 2 else WELL])
-    assert said() == ["Beat (the clock): red"]
+        turned.look([WELL if number % 2 else BEAT])
+    # At once, and then by the clock: 30 seconds went by.
+    assert AT_ONCE <= len(said()) <= AT_ONCE + 30 / AGAIN_AFTER_SECONDS
+    rest = WELL if said()[-1].endswith("red") else BEAT
     clock.now += AGAIN_AFTER_SECONDS
-    turned.look([WELL])
-    assert said()[1:] == ["Beat (the clock): green"]
+    turned.look([rest])
+    turned.look([rest])
+    assert len({*said()[-2:]}) == 2
+
+
+def test_a_light_that_has_rested_may_flicker_again(clock, said):
+    turned = Turned(clock)
+    for _ in range(2):
+        for number in range(AT_ONCE):
+            turned.look([WELL if number % 2 else BEAT])
+        clock.now += AT_ONCE * AGAIN_AFTER_SECONDS
+    assert len(said()) == 2 * AT_ONCE
+
+
+def test_each_process_says_who_it_is(clock, said, caplog):
+    Turned(clock).look([BEAT])
+    assert caplog.records[0].process_name.endswith(f":{os.getpid()}") and "process_name" in logs.CONTEXT
 
 
 @pytest.mark.django_db
