@@ -66,9 +66,12 @@ def forget() -> int:
     return ProcessState.objects.filter(seen_at__lt=gone).delete()[0]
 
 
-def measure_clock() -> tuple[datetime, float, float]:
-    """The database's time, how far this process's clock is ahead of it, and what asking took (both seconds)."""
+def measure_clock(statement_milliseconds: int | None = None) -> tuple[datetime, float, float]:
+    """The database's time, how far this process's clock is ahead of it, and what asking took (both seconds).
+
+    `statement_milliseconds` as in `database_now`.
+    """
     before, started = time.time(), time.monotonic()
-    now = database_now()
+    now = database_now(statement_milliseconds=statement_milliseconds)
     took = time.monotonic() - started
     return now, before + took / 2 - now.timestamp(), took

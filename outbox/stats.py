@@ -9,7 +9,8 @@ from django.db import connection
 from outbox.clock import database_now
 from outbox.heartbeat import DEAD_AFTER_SECONDS
 from outbox.ids import time_of
-from outbox.models import ChannelState, OutboxMessage, ProcessState, QueueState
+from outbox.models import OutboxMessage
+from outbox.trends import moment
 
 # Bounded counts stop here: "more than a thousand" is all that a person needs, and costs the same with a million.
 AT_MOST = 1000
@@ -92,36 +93,52 @@ class QueueStats:
     remade_at: float
 
 
-def process_stats(now: datetime | None = None) -> list[ProcessStats]:
-    """Every process known, the freshest first; a hundred at most. `now` by the database's clock saves asking it."""
-    now = now or database_now()
-    return [
-        ProcessStats(
-            state.name,
-            state.kind,
-            max(0.0, (now - state.seen_at).total_seconds()),
-            state.clock_offset_seconds,
-            state.database_seconds,
-            state.note,
-        )
-        for state in ProcessState.objects.order_by("-seen_at")[:100]
-    ]
+@dataclass(frozen=True, slots=True)
+class States:
+    """What processes, queues and channels are like: `processes` the freshest first, a hundred at most, the rest by name."""
+
+    processes: list[ProcessStats]
+    queues: list[QueueStats]
+    channels: list[ChannelStats]
 
 
-def queue_stats(now: datetime | None = None) -> list[QueueStats]:
-    """Every queue as it was seen last."""
-    now = now or database_now()
-    return [
-        QueueStats(
-            state.name,
-            state.messages,
-            state.consumers,
-            max(0.0, (now - state.seen_at).total_seconds()),
-            max(0.0, (now - state.remade_at).total_seconds()) if state.remade_at else None,
-            state.remade_at.timestamp() if state.remade_at else 0.0,
-        )
-        for state in QueueState.objects.order_by("name")
-    ]
+# The queues first: PostgreSQL takes the types of the columns from them.
+_STATES = """
+    SELECT 'queue', name, '', seen_at, remade_at, messages, consumers, '' FROM outbox_queuestate
+     UNION ALL
+    SELECT 'channel', name, '', failing_since, NULL, CASE WHEN disabled THEN 1 ELSE 0 END, 0, reason FROM outbox_channelstate
+     UNION ALL
+    SELECT 'process', name, kind, seen_at, NULL, clock_offset_seconds, database_seconds, note
+      FROM (SELECT * FROM outbox_processstate ORDER BY seen_at DESC LIMIT 100) AS freshest
+"""
+
+
+def states(now: datetime | None = None) -> States:
+    """All three in one statement. `now` by the database's clock saves asking it."""
+    now, found = now or database_now(), States([], [], [])
+    with connection.cursor() as cursor:
+        cursor.execute(_STATES)
+        rows = cursor.fetchall()
+    for what, name, kind, at, remade_at, first, second, text in rows:
+        seconds = since(at, now)
+        if what == "process":
+            found.processes.append(ProcessStats(name, kind, seconds or 0.0, first, second, text))
+        elif what == "channel":
+            found.channels.append(ChannelStats(name, seconds or 0.0, bool(first), text))
+        else:
+            remade = moment(remade_at)
+            unix = remade.timestamp() if remade else 0.0
+            found.queues.append(QueueStats(name, int(first), int(second), seconds or 0.0, since(remade, now), unix))
+    found.processes.sort(key=lambda process: process.silent_seconds)
+    found.queues.sort(key=lambda queue: queue.name)
+    found.channels.sort(key=lambda channel: channel.name)
+    return found
+
+
+def since(at: datetime | str | None, now: datetime) -> float | None:
+    """Seconds; None for what never was."""
+    then = moment(at)
+    return None if then is None else max(0.0, (now - then).total_seconds())
 
 
 _BACKLOG = """
@@ -150,20 +167,6 @@ def parked_count() -> int:
 def shown(count: int) -> str:
     """A bounded count as people read it."""
     return f"{AT_MOST}+" if count > AT_MOST else str(count)
-
-
-def channel_stats(now: datetime | None = None) -> list[ChannelStats]:
-    """Every channel that ever failed, with since when it fails now."""
-    now = now or database_now()
-    return [
-        ChannelStats(
-            state.name,
-            max(0.0, (now - state.failing_since).total_seconds()) if state.failing_since else 0.0,
-            state.disabled,
-            state.reason,
-        )
-        for state in ChannelState.objects.order_by("name")
-    ]
 
 
 def _age(oldest: str | None, now: datetime) -> float:

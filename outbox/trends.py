@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import pairwise
 
 from django.db import connection
@@ -58,8 +58,10 @@ def sent(edges: Sequence[datetime]) -> list[Count]:
 
 
 def moment(value: datetime | str | None) -> datetime | None:
-    """What a raw query answers for a time: PostgreSQL a datetime, SQLite its text in UTC."""
-    return datetime.fromisoformat(f"{value}+00:00") if isinstance(value, str) else value
+    """What a raw query answers for a time: PostgreSQL a datetime, SQLite one without a zone or its text, both in UTC."""
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
 
 def reasons() -> Counter[tuple[str, str]]:

@@ -8,13 +8,14 @@ from itertools import pairwise
 from statistics import quantiles
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.urls import reverse
 
 from outbox import trends as outbox
-from outbox.clock import database_now
+from outbox.heartbeat import measure_clock
 from outbox.masking import mask_text
 from producer import condition
+from producer.light import Clock, Scene
 from producer.snapshot import Snapshot
 from transactions import trends as transactions
 from webhooks import trends as webhooks
@@ -54,21 +55,18 @@ def _address(page: str, query: str) -> str:
     return f"{reverse(page)}?{query}" if query else reverse(page)
 
 
-def _patiently(read: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
+def _patiently(read: Callable[[Clock], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
     """Within a deadline per statement; raises the database's error when one takes longer."""
 
     def within_deadline() -> dict[str, Any]:
         with transaction.atomic():
-            if connection.vendor == "postgresql":
-                with connection.cursor() as cursor:
-                    cursor.execute(f"SET LOCAL statement_timeout = {STATEMENT_MILLISECONDS}")
-            return read()
+            return read(measure_clock(STATEMENT_MILLISECONDS))
 
     return within_deadline
 
 
-def _read_now() -> dict[str, Any]:
-    lights = condition.current()
+def _read_now(clock: Clock) -> dict[str, Any]:
+    lights = condition.current(Scene(clock))
     shown = [{**asdict(light), "links": _links(light.id)} for light in lights]
     return {"level": condition.worst(lights), "lights": shown}
 
@@ -77,8 +75,8 @@ def _links(light_id: str) -> list[dict[str, str]]:
     return [{"words": words, "href": _address(page, query)} for words, page, query in LINKS.get(light_id, [])]
 
 
-def _read_window(minutes: int) -> dict[str, Any]:
-    edges = _edges(database_now(), timedelta(minutes=minutes) / STRETCHES)
+def _read_window(clock: Clock, minutes: int) -> dict[str, Any]:
+    edges = _edges(clock[0], timedelta(minutes=minutes) / STRETCHES)
     cohorts, sent = transactions.cohorts(edges), outbox.sent(edges)
     return {
         "from": edges[0].isoformat(),
@@ -150,6 +148,6 @@ def _reasons(cohorts: Iterable[transactions.Cohort]) -> list[dict[str, Any]]:
 
 now = Snapshot(_patiently(_read_now), NOW_SECONDS)
 windows = {
-    minutes: Snapshot(_patiently(lambda minutes=minutes: _read_window(int(minutes))), WINDOW_SECONDS)  # type: ignore[misc]
+    minutes: Snapshot(_patiently(lambda clock, minutes=minutes: _read_window(clock, int(minutes))), WINDOW_SECONDS)  # type: ignore[misc]
     for minutes in WINDOWS
 }

@@ -7,7 +7,7 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
-from outbox.stats import channel_stats, outbox_stats
+from outbox.stats import outbox_stats, states
 from producer import condition
 from producer.addresses import first_that_answers
 from producer.methods import read_only
@@ -71,7 +71,7 @@ def _broker() -> str | None:
         return "ok (embedded: for trying out only)"
     if first_that_answers(settings.BROKER_URL, BROKER_PROBE_SECONDS) is None:
         raise NotReadyError("no answer; events wait or go by webhook")
-    failing = [state for state in channel_stats() if state.name == "broker" and state.failing_seconds]
+    failing = [state for state in states().channels if state.name == "broker" and state.failing_seconds]
     if failing:
         raise NotReadyError(f"fails for {failing[0].failing_seconds:.0f} s: {failing[0].reason}")
     return None

@@ -5,10 +5,12 @@ from datetime import datetime
 from functools import cached_property
 from typing import Literal
 
-from outbox import stats
+from outbox import stats as outbox
 from outbox.heartbeat import measure_clock
+from webhooks import stats as webhooks
 
 Level = Literal["ok", "warn", "bad"]
+Clock = tuple[datetime, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +27,15 @@ class Condition:
 
 
 class Scene:
-    """What the lights have in common, each asked for once."""
+    """What the lights have in common, each asked for once. `clock` where it is known already."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock
 
     @cached_property
-    def clock(self) -> tuple[datetime, float, float]:
+    def clock(self) -> Clock:
         """The database's time, how far ours is ahead of it, and what asking took (seconds)."""
-        return measure_clock()
+        return self._clock or measure_clock()
 
     @property
     def now(self) -> datetime:
@@ -38,12 +43,22 @@ class Scene:
         return self.clock[0]
 
     @cached_property
-    def processes(self) -> list[stats.ProcessStats]:
-        """Who spoke within the last hour."""
-        return stats.process_stats(self.now)
+    def states(self) -> outbox.States:
+        """Processes, queues and channels."""
+        return outbox.states(self.now)
 
     @cached_property
-    def alive(self) -> list[stats.ProcessStats]:
+    def results(self) -> webhooks.Backlog:
+        """Results that wait, are stuck, or were refused."""
+        return webhooks.backlog(self.now)
+
+    @property
+    def processes(self) -> list[outbox.ProcessStats]:
+        """Who spoke within the last hour."""
+        return self.states.processes
+
+    @cached_property
+    def alive(self) -> list[outbox.ProcessStats]:
         """Who spoke lately."""
         return [process for process in self.processes if process.alive]
 

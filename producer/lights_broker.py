@@ -2,7 +2,6 @@
 
 from django.conf import settings
 
-from outbox import stats
 from outbox.heartbeat import DEAD_AFTER_SECONDS
 from producer.light import Condition, Scene
 
@@ -11,7 +10,7 @@ REMADE_SHOWN_SECONDS = 600.0
 
 
 def broker(scene: Scene) -> list[Condition]:
-    states = {state.name: state for state in stats.channel_stats(scene.now)}
+    states = {state.name: state for state in scene.states.channels}
     broker, webhook = states.get("broker"), states.get("webhook")
     failing = broker is not None and broker.failing_seconds > 0
     complaints = [p.note for p in scene.processes if p.alive and p.kind == "beat" and p.note]
@@ -49,7 +48,7 @@ def broker(scene: Scene) -> list[Condition]:
 
 
 def queues(scene: Scene) -> list[Condition]:
-    queues = stats.queue_stats(scene.now)
+    queues = scene.states.queues
     remade = [q for q in queues if q.remade_seconds is not None and q.remade_seconds < REMADE_SHOWN_SECONDS]
     dead = [q for q in queues if q.name.endswith(".dead") and q.messages]
     ours = {str(route["queue"]) for route in settings.OUTBOX_ROUTES.values()}

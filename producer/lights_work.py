@@ -5,7 +5,6 @@ from django.conf import settings
 from outbox import stats as outbox
 from producer.light import Condition, Scene, level
 from transactions import stats as transactions
-from webhooks import stats as webhooks
 
 # How long the light stays on after a result was refused (seconds).
 REFUSAL_SHOWN_SECONDS = 60.0
@@ -37,7 +36,7 @@ def events(scene: Scene) -> list[Condition]:
 
 
 def results(scene: Scene) -> list[Condition]:
-    stats = webhooks.backlog(scene.now)
+    stats = scene.results
     limit = settings.OUTBOX_READY_MAX_AGE_SECONDS
     return [
         Condition(
@@ -62,8 +61,8 @@ def results(scene: Scene) -> list[Condition]:
 
 
 def refused(scene: Scene) -> list[Condition]:
-    recent = [refusal for refusal in webhooks.refusal_stats(scene.now) if refusal.age_seconds < REFUSAL_SHOWN_SECONDS]
-    accepted = webhooks.newest_result_age_seconds() if recent else None
+    recent = [refusal for refusal in scene.results.refusals if refusal.age_seconds < REFUSAL_SHOWN_SECONDS]
+    accepted = scene.results.newest_age_seconds
     others_come = accepted is not None and accepted < REFUSAL_SHOWN_SECONDS
     return [
         Condition(

@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from outbox.stats import channel_stats, outbox_stats, parked_count, queue_stats
+from outbox.stats import outbox_stats, parked_count
 from producer import condition, metric_files
 from producer.methods import read_only
 from transactions.stats import overdue_count
@@ -58,7 +58,7 @@ class DatabaseCollector:
         disabled = GaugeMetricFamily(
             "outbox_channel_disabled", "1 when the receiver said 410 Gone.", labels=["channel"]
         )
-        for channel in channel_stats(self._scene.now):
+        for channel in self._scene.states.channels:
             failing.add_metric([channel.name], channel.failing_seconds)
             disabled.add_metric([channel.name], float(channel.disabled))
         yield failing
@@ -94,7 +94,7 @@ class DatabaseCollector:
         remade = GaugeMetricFamily(
             "queue_remade_timestamp_seconds", "When it was found missing and declared anew.", labels=["queue"]
         )
-        for queue in queue_stats(self._scene.now):
+        for queue in self._scene.states.queues:
             messages.add_metric([queue.name], queue.messages)
             consumers.add_metric([queue.name], queue.consumers)
             age.add_metric([queue.name], queue.age_seconds)

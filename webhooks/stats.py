@@ -7,7 +7,7 @@ from django.db import connection
 from django.db.models import Count, Min
 
 from outbox.clock import database_now
-from outbox.stats import AT_MOST, OLDEST_AMONG, shown
+from outbox.stats import AT_MOST, OLDEST_AMONG, shown, since
 from webhooks.models import InboxMessage, Refusal
 
 
@@ -24,34 +24,6 @@ class InboxStats:
 
 
 @dataclass(frozen=True, slots=True)
-class Backlog:
-    """What a page may ask every few seconds: counts are exact up to AT_MOST ("1000+" above it)."""
-
-    waiting: str
-    oldest_age_seconds: float
-    stuck: str
-
-
-_BACKLOG = """
-    SELECT (SELECT count(*) FROM (SELECT 1 FROM webhooks_inboxmessage WHERE state IN ('received', 'failed')
-                                   LIMIT %s) AS a),
-           (SELECT count(*) FROM (SELECT 1 FROM webhooks_inboxmessage WHERE state IN ('dead', 'quarantined', 'conflict')
-                                     AND NOT discarded LIMIT %s) AS b)
-"""
-
-
-def backlog(now: datetime | None = None) -> Backlog:
-    """Waiting, and what needs somebody (dead, quarantined, conflicting), at a bounded price."""
-    waiting = InboxMessage.objects.filter(state__in=["received", "failed"])
-    first = list(waiting.order_by("due_at", "id").values_list("received_at", flat=True)[:OLDEST_AMONG])
-    with connection.cursor() as cursor:
-        cursor.execute(_BACKLOG, [AT_MOST + 1, AT_MOST + 1])
-        count, stuck = cursor.fetchone()
-    age = ((now or database_now()) - min(first)).total_seconds() if first else 0.0
-    return Backlog(shown(count), max(0.0, age), shown(stuck))
-
-
-@dataclass(frozen=True, slots=True)
 class RefusalStats:
     """Results refused for one reason at one door."""
 
@@ -61,6 +33,50 @@ class RefusalStats:
     age_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What a page may ask every few seconds: counts are exact up to AT_MOST ("1000+" above it).
+
+    `newest_age_seconds`: since the last result was taken in, None when there never was one. `refusals`: as refusal_stats().
+    """
+
+    waiting: str
+    oldest_age_seconds: float
+    stuck: str
+    newest_age_seconds: float | None
+    refusals: list[RefusalStats]
+
+
+# The figures once, beside each refusal, or alone when nothing was ever refused.
+_BACKLOG = """
+    SELECT (SELECT count(*) FROM (SELECT 1 FROM webhooks_inboxmessage WHERE state IN ('received', 'failed')
+                                   LIMIT %s) AS a),
+           (SELECT min(received_at) FROM (SELECT received_at FROM webhooks_inboxmessage
+                                           WHERE state IN ('received', 'failed') ORDER BY due_at, id LIMIT %s) AS b),
+           (SELECT count(*) FROM (SELECT 1 FROM webhooks_inboxmessage WHERE state IN ('dead', 'quarantined', 'conflict')
+                                     AND NOT discarded LIMIT %s) AS c),
+           (SELECT received_at FROM webhooks_inboxmessage ORDER BY id DESC LIMIT 1),
+           door, reason, count, last_at
+      FROM (SELECT 1) AS once LEFT JOIN webhooks_refusal ON true
+     ORDER BY last_at DESC
+"""
+
+
+def backlog(now: datetime | None = None) -> Backlog:
+    """Waiting, what needs somebody (dead, quarantined, conflicting), and what was refused: one statement of bounded price."""
+    now = now or database_now()
+    with connection.cursor() as cursor:
+        cursor.execute(_BACKLOG, [AT_MOST + 1, OLDEST_AMONG, AT_MOST + 1])
+        rows = cursor.fetchall()
+    waiting, oldest, stuck, newest = rows[0][:4]
+    refusals = [
+        RefusalStats(door, reason, count, since(at, now) or 0.0)
+        for *_, door, reason, count, at in rows
+        if at is not None
+    ]
+    return Backlog(shown(waiting), since(oldest, now) or 0.0, shown(stuck), since(newest, now), refusals)
+
+
 def refusal_stats(now: datetime | None = None) -> list[RefusalStats]:
     """All reasons that ever occurred, the latest first."""
     now = now or database_now()
@@ -68,12 +84,6 @@ def refusal_stats(now: datetime | None = None) -> list[RefusalStats]:
         RefusalStats(row.door, row.reason, row.count, max(0.0, (now - row.last_at).total_seconds()))
         for row in Refusal.objects.order_by("-last_at")
     ]
-
-
-def newest_result_age_seconds() -> float | None:
-    """How long ago the last result was taken in; None when there never was one."""
-    newest = InboxMessage.objects.order_by("-id").values_list("received_at", flat=True).first()
-    return None if newest is None else (database_now() - newest).total_seconds()
 
 
 def inbox_stats() -> InboxStats:

@@ -9,7 +9,7 @@ from outbox import heartbeat
 from outbox.clock import database_now
 from outbox.heartbeat import Heart
 from outbox.models import ProcessState
-from outbox.stats import process_stats
+from outbox.stats import states
 
 pytestmark = pytest.mark.django_db
 
@@ -21,7 +21,7 @@ def test_a_heart_writes_one_row_and_then_only_every_interval(monkeypatch, django
         assert not heart.beat()
     monkeypatch.setattr(heart, "_next", 0.0)
     assert heart.beat()
-    (state,) = process_stats()
+    (state,) = states().processes
     assert state.kind == "relay" and state.note == "" and state.alive and state.silent_seconds < 5
 
 
@@ -29,7 +29,7 @@ def test_a_clock_that_is_ahead_is_written_down(monkeypatch):
     real = heartbeat.time.time
     monkeypatch.setattr(heartbeat.time, "time", lambda: real() + 400)
     Heart("worker").beat()
-    assert 395 < process_stats()[0].clock_offset_seconds < 405
+    assert 395 < states().processes[0].clock_offset_seconds < 405
 
 
 def test_a_database_that_is_away_costs_the_work_nothing(monkeypatch):

@@ -4,7 +4,7 @@ import pytest
 
 from outbox import topology
 from outbox.queues import QueueWatch
-from outbox.stats import queue_stats
+from outbox.stats import states
 
 pytestmark = [pytest.mark.django_db, pytest.mark.rabbitmq]
 
@@ -15,11 +15,11 @@ def test_a_deleted_queue_is_declared_anew_and_noted(amqp_routes):
         topology.declare(connection)
         watch = QueueWatch()
         assert watch.look() == 0
-        before = {queue.name: queue for queue in queue_stats()}[name]
+        before = {queue.name: queue for queue in states().queues}[name]
         assert (before.messages, before.consumers, before.remade_seconds) == (0, 0, None)
         connection.channel().queue_delete(name)
         assert watch.look() == 1
-        assert {queue.name: queue for queue in queue_stats()}[name].remade_seconds is not None
+        assert {queue.name: queue for queue in states().queues}[name].remade_seconds is not None
         assert watch.look() == 0, "it is there again, on the same connection"
-        assert {queue.name: queue for queue in queue_stats()}[name].remade_seconds is not None, "and not forgotten"
+        assert {queue.name: queue for queue in states().queues}[name].remade_seconds is not None, "and not forgotten"
         watch.close()

@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 from outbox.clock import database_now
 from outbox.ids import first_at
 from outbox.models import ChannelState, OutboxMessage
-from outbox.stats import channel_stats, outbox_stats
+from outbox.stats import outbox_stats, states
 from tests.outbox.conftest import add_event
 
 pytestmark = pytest.mark.django_db
@@ -79,6 +79,6 @@ def test_each_figure_is_one_scan_of_a_partial_index():
 def test_a_channel_says_since_when_it_fails():
     ChannelState.objects.create(name="broker", failing_since=Now() - timedelta(seconds=90), reason="alarm")
     ChannelState.objects.create(name="webhook", disabled=True)
-    broker, webhook = channel_stats()
+    broker, webhook = states().channels
     assert 85 < broker.failing_seconds < 120
     assert (broker.reason, webhook.failing_seconds, webhook.disabled) == ("alarm", 0.0, True)

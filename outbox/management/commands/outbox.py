@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from outbox import services
 from outbox.models import OutboxMessage
 from outbox.prune import prune_once
-from outbox.stats import channel_stats, outbox_stats
+from outbox.stats import outbox_stats, states
 
 audit = logging.getLogger("outbox.audit")
 
@@ -42,7 +42,7 @@ class Command(BaseCommand):
         """Prints what changed."""
         if options["verb"] == "stats":
             self.stdout.write(
-                json.dumps({**asdict(outbox_stats()), "channels": [asdict(channel) for channel in channel_stats()]})
+                json.dumps({**asdict(outbox_stats()), "channels": [asdict(channel) for channel in states().channels]})
             )
             return
         if options["verb"] == "prune":
