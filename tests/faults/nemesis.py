@@ -74,6 +74,18 @@ def _top_up(run: Run) -> None:
     run.world.burst(200)
 
 
+def stalled_seconds() -> float | None:
+    """So long something on this machine has waited for a core since it started; None where the system does not say.
+
+    Clients submit at their rate whatever happens: on a machine that others use as well, the Consumer may get less than that.
+    """
+    try:
+        some = Path("/proc/pressure/cpu").read_text().splitlines()[0]
+    except OSError:
+        return None
+    return int(some.rpartition("total=")[2]) / 1e6
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
@@ -83,11 +95,13 @@ def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="nemesis-"))
     row = Row("F41", "Random nemesis", storm(options.minutes), DRAIN_SECONDS, {"proxied": ("broker", "database")})
-    world = None
+    world, stalled, started = None, stalled_seconds(), time.monotonic()
     try:
         world = World(folder)
         line = run_row(world, row, options.seed)
-        line["minutes"] = options.minutes
+        line["minutes"], line["rate"] = options.minutes, world.load.rate
+        if stalled is not None:
+            line["cpu_stalled"] = round((stalled_seconds() - stalled) / (time.monotonic() - started), 2)
     except Exception as error:
         traceback.print_exc()
         line = {
