@@ -144,6 +144,11 @@ def succeeded(publisher: Publisher) -> None:
     )
 
 
+def unused(publisher: Publisher) -> None:
+    """A probe that told nothing of the channel: nothing was in turn, or all was refused. Hands it back for the next pass."""
+    ChannelState.objects.filter(name=publisher.name, failing_since__isnull=False).update(retry_at=database_now())
+
+
 def failed(publisher: Publisher, error: PublishError) -> None:
     """The channel is away: opens its breaker or keeps it open, and says when the next probe may go out."""
     with transaction.atomic():

@@ -70,6 +70,8 @@ def run_once(*, limit: int | None = None, relay: str = RELAY_NAME, horizon: Hori
         return Counts(waiting=True)
     batch = _claim(choice, relay, horizon or Horizon())
     if not batch.events:
+        if choice.probing:
+            delivery.unused(publisher)
         return Counts(more=batch.more, channel=publisher.name)
     started = time.monotonic()
     try:
@@ -91,11 +93,15 @@ def run_once(*, limit: int | None = None, relay: str = RELAY_NAME, horizon: Hori
 
 
 def _claim(choice: delivery.Choice, relay: str, horizon: Horizon) -> Batch:
-    # A probe that finds nothing to send is used up, and the next one is a publish timeout away: so it looks everywhere.
-    started, hint = time.monotonic(), None if choice.probing else horizon.hint()
-    batch = claim(limit=choice.limit, lease_seconds=settings.OUTBOX_LEASE_SECONDS, relay=relay, after=hint)
-    horizon.moved(batch, started, hint)
-    return batch
+    # A probe looks everywhere, and on when a claim found only events out of turn and moved them away: their heads may be
+    # due behind them. Not for longer than _take_probe keeps other relays off.
+    until = time.monotonic() + settings.OUTBOX_PROBE_SECONDS
+    while True:
+        started, hint = time.monotonic(), None if choice.probing else horizon.hint()
+        batch = claim(limit=choice.limit, lease_seconds=settings.OUTBOX_LEASE_SECONDS, relay=relay, after=hint)
+        horizon.moved(batch, started, hint)
+        if batch.events or not (choice.probing and batch.more) or time.monotonic() > until:
+            return batch
 
 
 def _log_each(batch: Batch, outcome: Outcome, channel: str) -> None:
@@ -126,6 +132,8 @@ def _settle(batch: Batch, outcome: Outcome, choice: delivery.Choice, publisher: 
         log.warning("channel away", extra={"channel": publisher.name, "reason": outcome.trouble.reason})
     elif outcome.confirmed and choice.probing:
         delivery.succeeded(publisher)
+    elif choice.probing:
+        delivery.unused(publisher)
     for event_id, refusal in list(outcome.refused.items())[:10]:
         log.warning("event refused", extra={"event_id": str(event_id), "reason": refusal.reason})
     if settled.lost:

@@ -319,3 +319,37 @@ def test_a_probe_finds_what_came_due_before_the_last_claim_ended(channels):
     failing("broker", since=1, retry_in=-1)
     horizon = relay.Horizon(due_at=database_now() + timedelta(hours=1), full_scan_at=time.monotonic() + 60)
     assert relay.run_once(horizon=horizon).published == 1
+
+
+def test_a_probe_goes_on_past_what_is_out_of_turn(channels):
+    """What a full queue leaves: heads that wait out their retry, and more events behind them than a probe takes at once."""
+    an_event(sequence=1)
+    for sequence in range(2, delivery.PROBE_BATCH * 3):
+        an_event(sequence=sequence)
+    behind = OutboxMessage.objects.filter(sequence__gt=1)
+    behind.update(due_at=database_now() - timedelta(minutes=1))
+    failing("broker", since=1, retry_in=-1)
+    assert relay.run_once().published == 1
+    assert ChannelState.objects.get(name="broker").failing_since is None
+
+
+def test_a_probe_that_finds_nothing_in_turn_is_handed_back(channels):
+    """Used up, it would leave the channel shut for a publish timeout."""
+    head, _ = an_event(sequence=1), an_event(sequence=2)
+    OutboxMessage.objects.filter(id=head.id).update(due_at=database_now() + timedelta(hours=1))
+    failing("broker", since=1, retry_in=-1)
+    assert relay.run_once().claimed == 0
+    assert ChannelState.objects.get(name="broker").failing_since is not None
+    OutboxMessage.objects.filter(id=head.id).update(due_at=database_now())
+    assert relay.run_once().published == 1
+
+
+def test_a_probe_of_refused_events_is_handed_back(channels, sent):
+    """Each was refused for its own sake, which says nothing of the channel."""
+    channels[0].refuses = (1,)
+    an_event("a", 1)
+    failing("broker", since=1, retry_in=-1)
+    assert relay.run_once().retried == 1
+    an_event("b", 2)
+    assert relay.run_once().published == 1
+    assert sent == [("broker", "b", 2)]
