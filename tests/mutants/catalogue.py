@@ -216,6 +216,12 @@ RELAY = [
         tests=OUTBOX,
     ),
     _mutant(
+        "probe-stops-at-what-is-out-of-turn",
+        "A full queue that has room again is found minutes later: its probes meet only events that wait for others.",
+        ("outbox/relay.py", "if batch.events or not (choice.probing and batch.more) or", "if batch.token or"),
+        tests=OUTBOX,
+    ),
+    _mutant(
         "delivery-limit-minus-one",
         "RabbitMQ 3.10 drops the message at its first return to the queue.",
         ("outbox/topology.py", "DELIVERY_LIMIT = 20\n", "DELIVERY_LIMIT = -1\n"),

@@ -54,6 +54,8 @@ def run_tests(folder: Path, paths: Sequence[str], marks: str, *, seconds: float,
             "-q",
             f"--junitxml={result}",
             f"--maxfail={stop_after}",
+            "-m",
+            f"({marks}) and not long" if marks else "not long",
             *there,
         ]
         # No bytecode: a bug of the same length, written in the same second, would not be noticed by Python itself.

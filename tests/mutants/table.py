@@ -30,18 +30,22 @@ def line_of(row: Row) -> str:
     return f"{row.name:36} {report.seconds:6.0f} s  {verdict}"
 
 
-def write(document: Path, rows: list[Row]) -> None:
-    """Puts the table between its marks."""
-    lines = ["| bug | what it would do | caught by |", "|---|---|---|"]
-    lines += [f"| `{row.name}` | {row.harm} | {_cell(row.report)} |" for row in rows]
-    text, table = document.read_text(), "\n".join([BEGIN, *lines, END])
-    written, marks = re.subn(f"{BEGIN}.*?{END}", lambda _: table, text, flags=re.DOTALL)
-    if marks != 1:
+def write(document: Path, rows: list[Row], names: list[str]) -> None:
+    """Puts the rows into the table between its marks: in the order of `names`, beside those of earlier runs."""
+    text = document.read_text()
+    found = re.search(f"{BEGIN}(.*?){END}", text, flags=re.DOTALL)
+    if not found:
         raise SystemExit(f"{document} has no place for the table: put {BEGIN} and {END} where it belongs.")
-    document.write_text(written)
+    cells = {match[1]: match[0] for match in re.finditer(r"^\| `(\S+)` \|.*$", found[1], flags=re.MULTILINE)}
+    cells |= {row.name: f"| `{row.name}` | {row.harm} | {_cell(row.report)} |" for row in rows}
+    head = ["| bug | what it would do | caught by |", "|---|---|---|"]
+    table = "\n".join([BEGIN, *head, *(cells[name] for name in names if name in cells), END])
+    document.write_text(text[: found.start()] + table + text[found.end() :])
 
 
 def _cell(report: Report) -> str:
+    if report.green:
+        return "**nothing**"
     names = [_short(name) for name in report.failed[:2]] or [report.trouble]
     return "<br>".join(f"`{name}`" for name in names)
 
@@ -49,4 +53,4 @@ def _cell(report: Report) -> str:
 def _short(name: str) -> str:
     """The file and the test, without class and parameters."""
     path, _, test = name.partition("::")
-    return f"{path.rsplit('/', 1)[-1]}: {re.sub(r'[[].*', '', test)}"
+    return f"{path.rsplit('/', 1)[-1]}: {test.partition('[')[0]}"
