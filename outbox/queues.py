@@ -1,4 +1,4 @@
-"""Looks at the queues: how full, who reads them, are they there at all. What is missing is declared anew."""
+"""Looks at the queues: how full, who reads them, are they there at all. What is missing is declared anew, a binding too."""
 
 import logging
 from typing import Any
@@ -21,6 +21,7 @@ class QueueWatch:
 
     def __init__(self) -> None:
         self._connection: Any = None
+        self._may_declare = True
 
     def look(self) -> int:
         """Writes down each queue's state; returns how many had to be declared anew. Raises what the broker raises."""
@@ -30,6 +31,7 @@ class QueueWatch:
             if self._connection is None:
                 deadlines = dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), ANSWER_SECONDS)
                 self._connection = topology.connect(settings.BROKER_URL, **deadlines)
+                self._may_declare = True
                 topology.open_any(self._connection)
             return self._look()
         except BaseException:
@@ -58,10 +60,14 @@ class QueueWatch:
                 # The broker has closed the channel, not the connection.
                 missing.append(QueueState(name=queue.name, seen_at=Now(), remade_at=Now()))
         _write(found, ["messages", "consumers", "seen_at"])
+        # Each time: nobody can ask for a binding, and where another queue is bound as well, the broker confirms what our
+        # Consumer does not get. A user who may not is refused once and not at each look.
+        if missing or self._may_declare:
+            self._may_declare = topology.declare_if_allowed(self._connection)
         if not missing:
             return 0
         names = [state.name for state in missing]
-        if not topology.declare_if_allowed(self._connection):
+        if not self._may_declare:
             log.error("queue is missing, and this user may not declare it", extra={"queues": names})
             return 0
         log.error("queue was missing, declared anew", extra={"queues": names})
