@@ -75,9 +75,10 @@ def enqueue(events: Sequence[Event], using: str | None = None) -> list[UUID]:
 
 
 # For a caller whose own change is a function in PostgreSQL: `PERFORM outbox_enqueue_v2(…)` in it (migration 0007), with
-# these values, makes change and event one by construction and costs no round trip. After the commit call announce().
-def insert_values(events: Sequence[Event]) -> dict[str, str]:
-    """Ids and heads for outbox_enqueue_v2, as texts with a line each, since drivers spell arrays out item by item.
+# these values, makes change and event one by construction and costs no round trip. After the commit call announce() unless
+# `wake` was true, with which the commit itself wakes a relay.
+def insert_values(events: Sequence[Event]) -> dict[str, str | bool]:
+    """Ids and heads for outbox_enqueue_v2, as texts with a line each, since drivers spell arrays out item by item; `wake`.
 
     Topic, type, sequence, keys and data are not sent a second time: the caller's function knows them, and they must be
     those of `events`. Raises EventTooLargeError, UnknownTopicError.
@@ -85,6 +86,7 @@ def insert_values(events: Sequence[Event]) -> dict[str, str]:
     return {
         "event_ids": "\n".join([str(event.id) for event in events]),
         "event_heads": "\n".join([_head_and_data(event)[0] for event in events]),
+        "wake": wakeup.take(),
     }
 
 

@@ -1,7 +1,8 @@
-"""Wakes a relay in milliseconds after a commit: one NOTIFY for many commits, sent off the request's thread.
+"""Wakes a relay in milliseconds after a commit: one NOTIFY for many commits.
 
-Never by publishing in the request, never by a row trigger (PostgreSQL serialises the commits of notifying transactions).
-A wake-up that is lost costs one tick: the clock is the truth, this is only impatience.
+With the commit itself where that is one of our functions in the database, else sent after it, off the request's thread.
+Never by publishing in the request, never by a row trigger: PostgreSQL serialises the commits of notifying transactions, so
+there are few of them. A wake-up that is lost costs one tick: the clock is the truth, this is only impatience.
 """
 
 import contextlib
@@ -24,8 +25,8 @@ CHANNEL = "outbox"
 # At most one wake-up per process in this time (seconds); commits in between are covered by the next one.
 MIN_INTERVAL_SECONDS = 0.005
 # In a stream of commits a relay is awake anyway: so many wake-ups a second and process, after so many at once, are enough.
-# More would cost each request a statement in the end; fewer would make a system wait that commits less often than this.
-PER_SECOND, AT_ONCE = 100.0, 20
+# More would make commits wait for each other; fewer would make a system wait that commits less often than this.
+PER_SECOND, AT_ONCE = 60.0, 20
 # How long the broker may take to accept a connection, and then for anything else (seconds). Without the second, whoever
 # sends to a broker that froze waits for ever: it keeps the connection and never answers.
 CONNECT_SECONDS, ANSWER_SECONDS = 1.0, 2.0
@@ -48,6 +49,17 @@ class Coalescer:
         self._bell = threading.Lock()
         self._lock = threading.Lock()
         self._pid = 0
+        self._tokens, self._counted_at = float(at_once), time.monotonic()
+        self._ran_at = -min_interval
+
+    def take(self) -> bool:
+        """True when `action` could run at once: the caller does then what it would do, in its own cheaper way."""
+        with self._lock:
+            if self._too_early() > 0:
+                return False
+            self._tokens -= 1
+            self._ran_at = self._counted_at
+            return True
 
     def poke(self) -> None:
         """Costs microseconds; never raises and never waits."""
@@ -65,27 +77,35 @@ class Coalescer:
                 self._pid = os.getpid()
                 threading.Thread(target=self._run, name=self._name, daemon=True, args=(self._bell,)).start()
 
+    def _too_early(self) -> float:
+        """Seconds until the next run may be; for who holds the lock."""
+        now = time.monotonic()
+        self._tokens = min(float(self._at_once), self._tokens + (now - self._counted_at) * self._per_second)
+        self._counted_at = now
+        return max((1 - self._tokens) / self._per_second, self._ran_at + self._min_interval - now)
+
     def _run(self, bell: threading.Lock) -> None:
-        tokens, counted_at = float(self._at_once), time.monotonic()
-        ran_at = -self._min_interval
         while True:
             bell.acquire()
-            now = time.monotonic()
-            tokens = min(float(self._at_once), tokens + (now - counted_at) * self._per_second)
-            counted_at = now
+            with self._lock:
+                early, ran_at = self._too_early(), self._ran_at
             # Before and not after it ran: who is seldom asked has one waking of the thread to pay, not two.
-            early = max((1 - tokens) / self._per_second, ran_at + self._min_interval - now)
             if early > 0:
                 time.sleep(early)
                 # Who rang meanwhile is served by this run.
                 bell.acquire(blocking=False)
-            tokens -= 1
+            with self._lock:
+                self._too_early()
+                if self._ran_at != ran_at:
+                    # Somebody took it upon himself since, and so for whoever rang before.
+                    continue
+                self._tokens -= 1
             try:
                 self._action()
             except Exception as error:
                 log.warning("wake-up lost", extra={"wakeup": self._name, "reason": type(error).__name__})
                 time.sleep(1)
-            ran_at = time.monotonic()
+            self._ran_at = time.monotonic()
 
 
 class TaskLink:
@@ -146,6 +166,14 @@ def _notify() -> None:
 
 
 _waker = Coalescer("outbox-wakeup", _notify, MIN_INTERVAL_SECONDS, PER_SECOND, AT_ONCE)
+
+
+def take() -> bool:
+    """Whether the transaction that is about to be written shall NOTIFY by itself; if not, poke() after its commit.
+
+    So a wake-up costs neither a thread's turn nor a round trip. PostgreSQL lets one notifying commit through at a time.
+    """
+    return _waker.take()
 
 
 def poke() -> None:

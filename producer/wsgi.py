@@ -5,8 +5,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.conf import settings
+from django.core import signals
 from django.core.handlers.wsgi import WSGIHandler
 from django.core.wsgi import get_wsgi_application
+from django.db import close_old_connections, reset_queries
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "producer.settings")
 
@@ -27,6 +29,11 @@ class ApiHandler(WSGIHandler):
         finally:
             settings.MIDDLEWARE = of_pages
 
+
+# Django looks for connections that are too old before a request and after it: after it is enough, and a fortieth of a create
+# is saved. The log of queries, which DEBUG keeps, is bounded by itself.
+signals.request_started.disconnect(close_old_connections)
+signals.request_started.disconnect(reset_queries)
 
 _pages = get_wsgi_application()
 _api = ApiHandler()

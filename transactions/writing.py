@@ -30,7 +30,7 @@ _DRAFTED = (
 _CREATE = """
     SELECT transactions_create_v2(
         %(api_key_id)s, %(client_id)s, %(key)s, %(fingerprint)s, %(status)s, %(headers)s, %(start)s, %(end)s, %(ids)s,
-        %(shown)s, %(deadline)s, %(topic)s, %(type)s, %(event_ids)s, %(event_heads)s)
+        %(shown)s, %(deadline)s, %(topic)s, %(type)s, %(event_ids)s, %(event_heads)s, %(wake)s)
 """
 
 
@@ -77,7 +77,7 @@ def insert(
         (first,) = cast(tuple[bool | None], first_row(_CREATE, values))
     if first is None:
         raise KeyRefusedError
-    if first:
+    if first and not values["wake"]:
         outbox.announce()
     return first
 

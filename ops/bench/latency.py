@@ -129,26 +129,39 @@ def peer(url: str, broker: str, count: int) -> list[float] | None:
 
 
 def wakeup_cost(key: str, environment: dict[str, str], rounds: int, requests: int) -> tuple[list[float], list[float]]:
-    """CPU seconds of the web processes per POST of the steady rate, with wake-ups and without, in interleaved rounds.
+    """CPU seconds per POST of the steady rate, of the web processes and their sessions in PostgreSQL, in interleaved rounds.
 
-    In a stream of more than 100 a second one wake-up does for several: at this rate each POST pays for its own.
+    With wake-ups and without. In a stream of more than 60 a second and process one wake-up does for several: at this rate
+    each POST pays for its own.
     """
     taken: dict[int, list[float]] = {PORT: [], UNWOKEN_PORT: []}
     with ExitStack() as stack:
         stack.enter_context(running(RELAY, environment))
         workers = {}
         for port, module in ((PORT, "producer.wsgi"), (UNWOKEN_PORT, "unwoken")):
-            master = stack.enter_context(running([web(module, port)], environment))[0]
+            # libpq's own variable: which sessions are whose.
+            named = {**environment, "PGAPPNAME": f"bench-{port}"}
+            master = stack.enter_context(running([web(module, port)], named))[0]
             answers(port)
             at_a_steady_rate(Connection(port), key, requests)
             children = Path(f"/proc/{master.pid}/task/{master.pid}/children").read_text().split()
-            workers[port] = [int(pid) for pid in children]
+            workers[port] = [*map(int, children), *sessions(environment["DATABASE_URL"], f"bench-{port}")]
         for number in range(rounds):
             for port in list(taken)[:: -1 if number % 2 else 1]:
                 before = sum(map(cpu_seconds, workers[port]))
                 at_a_steady_rate(Connection(port), key, requests)
                 taken[port].append((sum(map(cpu_seconds, workers[port])) - before) / requests)
     return taken[PORT], taken[UNWOKEN_PORT]
+
+
+def sessions(url: str, name: str) -> list[int]:
+    """The server's processes for it; they are on this machine."""
+    with psycopg2.connect(url) as database, database.cursor() as cursor:
+        cursor.execute("SELECT pid FROM pg_stat_activity WHERE application_name = %s", [name])
+        found = [row[0] for row in cursor.fetchall()]
+    if not found:
+        raise SystemExit(f"{name} has no session")
+    return found
 
 
 def cpu_seconds(pid: int) -> float:

@@ -10,7 +10,7 @@ from django.db import migrations
 
 CREATE = """
 CREATE FUNCTION outbox_enqueue_v2(
-    topic text, type text, sequence bigint, ids uuid[], keys text[], heads text[], data text[]
+    topic text, type text, sequence bigint, ids uuid[], keys text[], heads text[], data text[], wake boolean
 ) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO outbox_waiting
@@ -19,6 +19,9 @@ BEGIN
     SELECT event.id, topic, type, event.key, sequence, event.head || event.data || '}',
            statement_timestamp(), statement_timestamp(), 'pending', 0, false, false, '', '', ''
       FROM unnest(ids, keys, heads, data) AS event(id, key, head, data);
+    IF wake THEN
+        PERFORM pg_notify('outbox', '');
+    END IF;
 END
 $$
 """

@@ -1,6 +1,6 @@
 """Test-side launcher: wraps a function by its dotted name so that the process kills itself there, then starts the process.
 
-    python failpoint.py module:function before|after|instead SKIP MARKER -- script-or-module arguments...
+    python failpoint.py module:function[,function] before|after|instead SKIP MARKER -- script-or-module arguments...
 
 The product holds no code for this. The marker file gets one line, synced to disk, before each kill: the proof that the
 point was reached. `instead` does not kill: the call is left out, once per line.
@@ -44,9 +44,10 @@ class _Finder(importlib.abc.MetaPathFinder):
 
         def exec_and_wrap(module):
             run(module)
-            owner, _, attribute = self.function.rpartition(".")
-            holder = getattr(module, owner) if owner else module
-            setattr(holder, attribute, self.wrap(getattr(holder, attribute)))
+            for function in self.function.split(","):
+                owner, _, attribute = function.rpartition(".")
+                holder = getattr(module, owner) if owner else module
+                setattr(holder, attribute, self.wrap(getattr(holder, attribute)))
 
         spec.loader.exec_module = exec_and_wrap
         return spec

@@ -142,7 +142,8 @@ def web_before_commit(run):
 @row("F11", "Wake-ups lost: the relay's and the worker's", recovery=30, quick=True)
 def nudges_lost(run):
     world = run.world
-    world.restart("web", failpoint=("outbox.wakeup:Coalescer.poke", "instead", 0), FAILPOINT_TIMES="1000000")
+    lost = "outbox.wakeup:Coalescer.poke,Coalescer.take"
+    world.restart("web", failpoint=(lost, "instead", 0), FAILPOINT_TIMES="1000000")
     for _ in range(4):
         world.burst(100)
         time.sleep(1)

@@ -26,7 +26,7 @@ def add_event(key="a", sequence=1, *, type=TYPE, topic="transactions", body='{"n
 @pytest.fixture(autouse=True)
 def nobody_wakes(monkeypatch):
     """The wake-up's thread keeps a connection, which would outlive the test's database."""
-    monkeypatch.setattr(services, "wakeup", SimpleNamespace(poke=lambda: None))
+    monkeypatch.setattr(services, "wakeup", SimpleNamespace(poke=lambda: None, take=lambda: False))
 
 
 @pytest.fixture

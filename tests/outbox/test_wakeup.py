@@ -25,6 +25,35 @@ def test_the_first_poke_acts_at_once_and_a_stream_is_thinned_out():
     assert len(acted) <= 1 + 3 + 20 * (time.monotonic() - started)
 
 
+def test_who_takes_a_wake_up_for_himself_has_it_counted():
+    acted = threading.Event()
+    waker = Coalescer("test", acted.set, min_interval=0.0, per_second=0.001, at_once=3)
+    assert [waker.take() for _ in range(4)] == [True, True, True, False]
+    waker.poke()
+    # The next token comes in a quarter of an hour.
+    assert not acted.wait(0.2)
+
+
+def test_in_a_stream_both_ways_together_keep_the_rate():
+    acted, taken = [], 0
+    waker = Coalescer("test", lambda: acted.append(1), min_interval=0.0, per_second=20, at_once=1)
+    started = time.monotonic()
+    while (lasted := time.monotonic() - started) < 0.5:
+        if waker.take():
+            taken += 1
+        else:
+            waker.poke()
+        time.sleep(0.001)
+    # The thread's own look at the clock may come a moment after this loop's last.
+    assert 1 < taken + len(acted) <= 1 + 20 * lasted + 1
+    assert taken > 1, "whoever comes next serves the thread's turn"
+
+
+def test_none_may_be_taken_sooner_than_the_shortest_interval():
+    waker = Coalescer("test", lambda: None, min_interval=60, per_second=1000, at_once=3)
+    assert [waker.take() for _ in range(2)] == [True, False]
+
+
 def test_a_poke_during_the_action_is_not_lost():
     acting, go_on, again = threading.Event(), threading.Event(), threading.Event()
     runs = []

@@ -8,6 +8,7 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.test import Client, override_settings
 
+from outbox import wakeup
 from tests.conftest import Api, new_transaction
 from tests.transactions.threads import at_once
 from transactions import services
@@ -234,3 +235,35 @@ def test_an_overdue_transaction_is_flagged_once_and_a_late_result_still_applies(
     assert late.updated_at > txn.updated_at
     assert services.apply_result(result(txn.id)) is Verdict.APPLY
     assert not Transaction.objects.get().overdue
+
+
+@pytest.fixture
+def listener():
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has no NOTIFY")
+    listening = wakeup.Listener()
+    assert listening.wait(0) is False
+    yield listening
+    listening.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_create_wakes_a_relay_with_its_own_commit(api, listener, monkeypatch):
+    monkeypatch.setattr(wakeup, "take", lambda: True)
+    monkeypatch.setattr(wakeup, "poke", lambda: pytest.fail("woken twice"))
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        api.create()
+        raise ZeroDivisionError
+    assert not listener.wait(0.2)
+    api.create()
+    assert listener.wait(10)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_create_after_many_leaves_the_wake_up_to_the_thread(api, listener, monkeypatch):
+    pokes = []
+    monkeypatch.setattr(wakeup, "take", lambda: False)
+    monkeypatch.setattr(wakeup, "poke", lambda: pokes.append(connection.in_atomic_block))
+    api.create()
+    assert pokes == [False]
+    assert not listener.wait(0.2)

@@ -12,7 +12,7 @@ CREATE = """
 CREATE FUNCTION transactions_create_v2(
     api_key bigint, client bigint, idempotency_key text, fingerprint bytea, answer_status int, answer_headers jsonb,
     answer_start text, answer_end text, ids text, shown text, deadline_seconds double precision,
-    event_topic text, event_type text, event_ids text, event_heads text
+    event_topic text, event_type text, event_ids text, event_heads text, wake boolean
 ) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     keys text[] := string_to_array(ids, E'\\n');
@@ -56,7 +56,8 @@ BEGIN
     PERFORM outbox_enqueue_v2(
         event_topic, event_type, 1, CAST(string_to_array(event_ids, E'\\n') AS uuid[]), keys,
         string_to_array(event_heads, E'\\n'),
-        ARRAY(SELECT '{"transaction":' || line || '}' FROM unnest(string_to_array(shown, E'\\n')) AS line));
+        ARRAY(SELECT '{"transaction":' || line || '}' FROM unnest(string_to_array(shown, E'\\n')) AS line),
+        wake);
     RETURN true;
 END
 $$
