@@ -85,11 +85,11 @@ def run_row(
         if time.monotonic() >= until:
             break
         world.burst()
-    recovery = world.drain() if mode != "safety" else None
+    left, recovery = world.drain() if mode != "safety" else (None, None)
     world.settle()
     verdict = judge(world.evidence(), drained=mode != "safety")
     if recovery is not None:
-        run.note(target_s=row.recovery)
+        run.note(target_s=row.recovery, left=left)
         run.check(recovery <= DRAIN_SECONDS, f"not drained {recovery} s after the last fault")
     answers = world.answers()
     unexpected = [entry for entry in answers if entry.get("status", 0) >= 500 and entry["status"] != 503]

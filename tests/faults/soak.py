@@ -88,7 +88,7 @@ def soak(world: World, options: argparse.Namespace, out: Path) -> dict:
         next_at += EVERY_SECONDS
     time.sleep(max(0.0, until - time.monotonic()))
     ended = time.time()
-    drained = world.drain()
+    _, drained = world.drain()
     world.settle()
     stopping.set()
     sampler.join(30)

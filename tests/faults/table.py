@@ -58,7 +58,7 @@ def _cell(line: dict | None) -> str:
 def nemesis() -> str:
     path = OUT / "nemesis.jsonl"
     lines = [
-        "| seed | minutes | rounds | sent | lost/double/disorder/stuck | copies | drained in | a core was waited for | of |",
+        "| seed | minutes | rounds | sent | lost/double/disorder/stuck | copies | left, drained in | a core was waited for | of |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for line in map(json.loads, path.open()) if path.exists() else ():
@@ -66,7 +66,7 @@ def nemesis() -> str:
             zeros = "/".join(str(line[name]) for name in ZEROS)
             lines.append(
                 f"| {line['seed']} | {line['minutes']:g} | {line['rounds']} | {line['sent']} | {zeros} "
-                f"| {line['wire_dups']} | {line['recovery_s']} s{'' if line['ok'] else ' **red**'} "
+                f"| {line['wire_dups']} | {line.get('left', '?')}, {line['recovery_s']} s{'' if line['ok'] else ' **red**'} "
                 f"| {_share(line.get('cpu_stalled'))} | {line.get('commit', 'an unknown commit')} |"
             )
     return "\n".join(lines)

@@ -165,8 +165,8 @@ class World:
 
     # --- the end of a run
 
-    def drain(self) -> float:
-        """The faults have stopped: how long until what is on its way now has ended (seconds)."""
+    def drain(self) -> tuple[int, float]:
+        """The faults have stopped: how many are on their way now, and how long until those have ended (seconds)."""
         started = time.monotonic()
         waiting = self._patiently(
             "SELECT id FROM transactions_transaction WHERE status IN ('pending', 'processing') AND NOT id = ANY(%s::uuid[])",
@@ -175,7 +175,7 @@ class World:
         ids = [str(row[0]) for row in waiting]
         query = "SELECT count(*) FROM transactions_transaction WHERE id = ANY(%s::uuid[]) AND status IN ('pending', 'processing')"
         _within(DRAIN_SECONDS, lambda: self._patiently(query, ids) == [(0,)])
-        return round(time.monotonic() - started, 1)
+        return len(ids), round(time.monotonic() - started, 1)
 
     def _patiently(self, statement, *parameters):
         until = time.monotonic() + 60
