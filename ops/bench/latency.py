@@ -31,6 +31,14 @@ BODY = {
 PORT, UNWOKEN_PORT, PER_SECOND, WARM_UP = 18811, 18812, 50, 50
 CELERY = [sys.executable, "-m", "celery", "-A", "producer"]
 RELAY = [[sys.executable, "manage.py", "relay"]]
+# Hears each wake-up as a relay does, and does nothing about it.
+LISTENER = [
+    [
+        sys.executable,
+        "-c",
+        "import django; django.setup(); from outbox.wakeup import Listener; listener = Listener()\nwhile True: listener.wait(60)",
+    ]
+]
 TICK = [
     [*CELERY, "worker", "-Q", "producer.tasks.v1", "-c", "1", "--without-gossip", "--without-mingle", "-l", "ERROR"],
     [*CELERY, "beat", "--pidfile=", "-l", "ERROR"],
@@ -131,25 +139,28 @@ def peer(url: str, broker: str, count: int) -> list[float] | None:
 def wakeup_cost(key: str, environment: dict[str, str], rounds: int, requests: int) -> tuple[list[float], list[float]]:
     """CPU seconds per POST of the steady rate, of the web processes and their sessions in PostgreSQL, in interleaved rounds.
 
-    With wake-ups and without. In a stream of more than 60 a second and process one wake-up does for several: at this rate
-    each POST pays for its own.
+    With wake-ups and without; each POST pays for its own, as up to 60 a second and process do. Somebody listens and does
+    nothing: what a relay does with an event costs the same whenever it does it, and in between requests it would take their
+    caches as well.
     """
     taken: dict[int, list[float]] = {PORT: [], UNWOKEN_PORT: []}
     with ExitStack() as stack:
-        stack.enter_context(running(RELAY, environment))
-        workers = {}
+        stack.enter_context(running(LISTENER, environment))
+        workers, kept = {}, {}
         for port, module in ((PORT, "producer.wsgi"), (UNWOKEN_PORT, "unwoken")):
             # libpq's own variable: which sessions are whose.
             named = {**environment, "PGAPPNAME": f"bench-{port}"}
             master = stack.enter_context(running([web(module, port)], named))[0]
             answers(port)
-            at_a_steady_rate(Connection(port), key, requests)
+            # One connection for all rounds, so that it is always the same process that answers.
+            kept[port] = Connection(port)
+            at_a_steady_rate(kept[port], key, requests)
             children = Path(f"/proc/{master.pid}/task/{master.pid}/children").read_text().split()
             workers[port] = [*map(int, children), *sessions(environment["DATABASE_URL"], f"bench-{port}")]
         for number in range(rounds):
             for port in list(taken)[:: -1 if number % 2 else 1]:
                 before = sum(map(cpu_seconds, workers[port]))
-                at_a_steady_rate(Connection(port), key, requests)
+                at_a_steady_rate(kept[port], key, requests)
                 taken[port].append((sum(map(cpu_seconds, workers[port])) - before) / requests)
     return taken[PORT], taken[UNWOKEN_PORT]
 
