@@ -90,6 +90,16 @@ def test_two_clients_with_the_same_key_never_meet(api, other_api):
     assert other.status_code == 201
     assert first.json()["id"] != other.json()["id"]
     same(first, api.create(key="k"))
+    same(other, other_api.create(new_transaction(amount="1"), key="k"))
+
+
+@pytest.mark.parametrize(
+    "keys", [("x" * 254 + "a", "x" * 254 + "b"), ("a" + "x" * 254, "b" + "x" * 254), ("k", "K"), ("k", "k.")]
+)
+def test_keys_that_differ_anywhere_are_two_keys(api, keys):
+    first, second = [api.create(key=key) for key in keys]
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert first.json()["id"] != second.json()["id"]
 
 
 def test_a_new_key_of_the_same_client_replays_too(api, client):
