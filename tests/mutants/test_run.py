@@ -1,6 +1,9 @@
 """The runner asks the tests it says it asks, and the table keeps what an earlier run found."""
 
-from tests.mutants.run import Report, run_tests
+import pytest
+
+from tests.mutants.__main__ import ALL, QUICK, SLOW
+from tests.mutants.run import CannotAskError, Report, run_tests
 from tests.mutants.table import BEGIN, END, Row, write
 
 SOURCE = """
@@ -23,15 +26,24 @@ def names(report):
     return {name.partition("::")[2] for name in report.failed}
 
 
-def test_only_tests_with_the_marks_are_run_and_never_the_long_ones(tmp_path, monkeypatch):
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
     monkeypatch.delenv("DJANGO_SETTINGS_MODULE")
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    processes\n    long\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\nmarkers =\n    processes\n    long\n")
     (tmp_path / "test_it.py").write_text(SOURCE)
-    run = {marks: run_tests(tmp_path, ["test_it.py"], marks, seconds=60, stop_after=0) for marks in MARKS}
-    assert {marks: names(report) for marks, report in run.items()} == MARKS
+    return tmp_path
 
 
-MARKS = {"": {"test_quick", "test_slow"}, "not processes": {"test_quick"}, "processes": {"test_slow"}}
+@pytest.mark.parametrize(
+    ("marks", "asked"), [(ALL, {"test_quick", "test_slow"}), (QUICK, {"test_quick"}), (SLOW, {"test_slow"})]
+)
+def test_only_tests_with_the_marks_are_run_and_never_the_long_ones(folder, marks, asked):
+    assert names(run_tests(folder, ["test_it.py"], marks, seconds=60, stop_after=0)) == asked
+
+
+def test_a_question_that_pytest_does_not_understand_catches_nothing(folder):
+    with pytest.raises(CannotAskError, match="Unknown marker"):
+        run_tests(folder, ["test_it.py"], "no_such_mark", seconds=60, stop_after=0)
 
 
 def a_row(name, *failed):
