@@ -46,7 +46,6 @@ def test_in_a_stream_both_ways_together_keep_the_rate():
         time.sleep(0.001)
     # The thread's own look at the clock may come a moment after this loop's last.
     assert 1 < taken + len(acted) <= 1 + 20 * lasted + 1
-    assert taken > 1, "whoever comes next serves the thread's turn"
 
 
 def test_none_may_be_taken_sooner_than_the_shortest_interval():
