@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import amqp
@@ -47,6 +48,8 @@ class Rig:
         }  # fmt: skip
         self.raw_db = psycopg2.connect(settings.DATABASE_URL)
         self.filled = 0
+        # Of the last run of `relays`: how many of the machine's cores were busy, with whatever else ran there.
+        self.cores_busy = 0.0
 
     def sql(self, statement: str, parameters: tuple = ()) -> None:
         with self.connection.cursor() as cursor:
@@ -115,16 +118,23 @@ class Rig:
         ]
         for process in running:
             assert process.stdout.readline() == "ready\n"
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), busy_seconds()
         for process in running:
             process.stdin.write("go\n")
             process.stdin.flush()
         done = [int(process.stdout.readline()) for process in running]
         seconds = time.perf_counter() - started
+        self.cores_busy = (busy_seconds() - busy) / seconds
         for process in running:
             process.communicate()
         assert sum(done) == count, done
         return count / seconds
+
+
+def busy_seconds() -> float:
+    """CPU that all cores have spent on work since the machine started."""
+    user, nice, system, _idle, _waiting, interrupts, softly = map(int, Path("/proc/stat").read_text().split()[1:8])
+    return (user + nice + system + interrupts + softly) / os.sysconf("SC_CLK_TCK")
 
 
 def drain(batch: int) -> None:
