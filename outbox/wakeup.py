@@ -92,14 +92,14 @@ class Coalescer:
             # Before and not after it ran: who is seldom asked has one waking of the thread to pay, not two.
             if early > 0:
                 time.sleep(early)
-                # Who rang meanwhile is served by this run.
-                bell.acquire(blocking=False)
             with self._lock:
                 self._too_early()
                 if self._ran_at != ran_at:
-                    # Somebody took it upon himself since, and so for whoever rang before.
+                    # Somebody took it upon himself since, and so for this ring. One after his still rings.
                     continue
                 self._tokens -= 1
+            # Who rang meanwhile is served by this run.
+            bell.acquire(blocking=False)
             try:
                 self._action()
             except Exception as error:

@@ -75,10 +75,11 @@ def insert(
     savepoint = transaction.atomic() if connection.in_atomic_block else contextlib.nullcontext()
     with savepoint, idempotency.waiting_for_key():
         (first,) = cast(tuple[bool | None], first_row(_CREATE, values))
+    # Not woken, or in place of others although nothing was written.
+    if values["wake"] != bool(first):
+        outbox.announce()
     if first is None:
         raise KeyRefusedError
-    if first and not values["wake"]:
-        outbox.announce()
     return first
 
 

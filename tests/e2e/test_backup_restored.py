@@ -1,6 +1,5 @@
 """A backup taken under traffic, the server lost, the backup restored to another one while clients go on asking."""
 
-import os
 import sqlite3
 import subprocess
 import threading
@@ -89,7 +88,7 @@ def start_all(stack):
 
 def tool(server, program, *arguments):
     command = [str(server.bin / program), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
 
 

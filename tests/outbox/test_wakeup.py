@@ -48,6 +48,23 @@ def test_in_a_stream_both_ways_together_keep_the_rate():
     assert 1 < taken + len(acted) <= 1 + 20 * lasted + 1
 
 
+def test_a_ring_after_somebody_took_the_wake_up_still_rings(monkeypatch):
+    acted, waker = threading.Event(), None
+
+    def sleep_and_be_overtaken(seconds, sleep=time.sleep):
+        monkeypatch.undo()
+        # Longer than it wants: somebody else is quicker, and a commit of a third comes after his.
+        sleep(seconds + 0.01)
+        assert waker.take()
+        waker.poke()
+
+    waker = Coalescer("test", acted.set, min_interval=0.0, per_second=50, at_once=1)
+    assert waker.take()
+    monkeypatch.setattr("outbox.wakeup.time.sleep", sleep_and_be_overtaken)
+    waker.poke()
+    assert acted.wait(10)
+
+
 def test_none_may_be_taken_sooner_than_the_shortest_interval():
     waker = Coalescer("test", lambda: None, min_interval=60, per_second=1000, at_once=3)
     assert [waker.take() for _ in range(2)] == [True, False]

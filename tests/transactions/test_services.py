@@ -267,3 +267,14 @@ def test_a_create_after_many_leaves_the_wake_up_to_the_thread(api, listener, mon
     api.create()
     assert pokes == [False]
     assert not listener.wait(0.2)
+
+
+def test_a_replay_hands_on_the_wake_up_that_it_took(api, monkeypatch):
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has no NOTIFY")
+    api.create(key="k")
+    pokes = []
+    monkeypatch.setattr(services.outbox, "announce", lambda: pokes.append(1))
+    monkeypatch.setattr(wakeup, "take", lambda: True)
+    assert api.create(key="k").headers["Idempotent-Replayed"] == "true"
+    assert pokes == [1]
