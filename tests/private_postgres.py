@@ -23,9 +23,14 @@ def postgres_bin() -> Path | None:
 
 
 class PrivatePostgres:
-    """One cluster in a folder of its own; keeps its data over restarts. Root may not run it, so `postgres` does."""
+    """One cluster in a folder of its own; keeps its data over restarts. Root may not run it, so `postgres` does.
 
-    def __init__(self, *, max_connections: int = 100, disk_mb: int = 0, standby_of: "PrivatePostgres | None" = None):
+    `host`: in a network namespace (tests/hosts.py).
+    """
+
+    def __init__(
+        self, *, max_connections: int = 100, disk_mb: int = 0, standby_of: "PrivatePostgres | None" = None, host=None
+    ):
         self.bin = postgres_bin()
         assert self.bin is not None, "PostgreSQL's server programs are needed: apt install postgresql"
         self.folder = Path(tempfile.mkdtemp(prefix="private-pg-"))
@@ -34,7 +39,8 @@ class PrivatePostgres:
             # A disk that can be filled without harm to others. Needs root.
             subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={disk_mb}m", "tmpfs", self.folder], check=True)
         self.port = free_port()
-        self.url = f"postgres://postgres@127.0.0.1:{self.port}/postgres"
+        self.address, self.prefix = (host.address, host.prefix) if host else ("127.0.0.1", [])
+        self.url = f"postgres://postgres@{self.address}:{self.port}/postgres"
         self.data = self.folder / "data"
         if os.geteuid() == 0:
             shutil.chown(self.folder, "postgres", "postgres")
@@ -45,15 +51,18 @@ class PrivatePostgres:
             self._run("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
         with (self.data / "postgresql.conf").open("a") as conf:
             conf.write(
-                f"listen_addresses = '127.0.0.1'\nport = {self.port}\nunix_socket_directories = '{self.folder}'\n"
+                f"listen_addresses = '{self.address}'\nport = {self.port}\nunix_socket_directories = '{self.folder}'\n"
                 f"max_connections = {max_connections}\nshared_buffers = 64MB\nlog_min_messages = fatal\n"
             )
+        if host and not standby_of:
+            with (self.data / "pg_hba.conf").open("a") as access:
+                access.write("host all all samenet trust\nhost replication all samenet trust\n")
 
     def _run(self, program, *arguments, check=True):
         as_postgres = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
         with (Path("/dev/null")).open("wb") as nowhere:
             done = subprocess.run(
-                [*as_postgres, str(self.bin / program), *map(str, arguments)],
+                [*self.prefix, *as_postgres, str(self.bin / program), *map(str, arguments)],
                 stdin=subprocess.DEVNULL,
                 stdout=nowhere,
                 stderr=nowhere,
@@ -78,14 +87,23 @@ class PrivatePostgres:
 
     def is_down(self):
         with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) != 0
+            return probe.connect_ex((self.address, self.port)) != 0
 
-    def wait_for_standby(self):
-        """From here on no COMMIT is answered before the standby has it on disk."""
-        self.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
+    def wait_for_standby(self, standbys=1):
+        """From here on no COMMIT is answered before one standby has it on disk."""
+        self.sql("ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (*)'")
         self.sql("SELECT pg_reload_conf()")
         states = "SELECT sync_state FROM pg_stat_replication"
-        wait_for(lambda: self.sql(states) == [("sync",)], 30, "the standby is synchronous")
+        wait_for(lambda: self.sql(states) == [("quorum",)] * standbys, 30, "every standby counts")
+
+    def received(self):
+        """How much of its primary's log a standby has, in bytes."""
+        return self.sql("SELECT pg_wal_lsn_diff(pg_last_wal_receive_lsn(), '0/0')")[0][0]
+
+    def follow(self, primary):
+        """A standby goes on after another one was promoted."""
+        self.sql(f"ALTER SYSTEM SET primary_conninfo = 'host={primary.address} port={primary.port} user=postgres'")
+        self.sql("SELECT pg_reload_conf()")
 
     def promote(self):
         self._run("pg_ctl", "-D", self.data, "-w", "-t", "60", "promote")

@@ -188,9 +188,9 @@ class Stack:
     def manage(self, *arguments):
         return self.run([sys.executable, "manage.py", *arguments])
 
-    def start(self, name, command, *, consumer=False, failpoint=None, supervised=False, **env):
-        """Starts a process by the arguments after `python`; `failpoint` is (point, when, skip)."""
-        prefix = [sys.executable]
+    def start(self, name, command, *, consumer=False, failpoint=None, supervised=False, host=None, **env):
+        """Starts a process by the arguments after `python`; `failpoint` is (point, when, skip), `host` a network namespace."""
+        prefix = [*(host.prefix if host else []), sys.executable]
         if failpoint:
             point, when, skip = failpoint
             prefix += [str(FAILPOINT), point, when, str(skip), str(self.marker(name)), "--"]

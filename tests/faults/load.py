@@ -13,11 +13,37 @@ TRY_SECONDS = 20.0
 CHANGE_SHARE, CANCEL_SHARE = 0.10, 0.05
 
 
-class Load:
-    """Threads with a rate between them. What a client was told is on disk before it goes on: the log is the evidence."""
+class Client(requests.Session):
+    """Goes on to the next server when one gives no answer, or 503: a load balancer that looks at nobody's health."""
 
-    def __init__(self, url: str, key: str, folder: Path, seed: int, *, rate: float = 6.0, threads: int = 6) -> None:
-        self.url, self.key, self.rate, self.threads = url, key, rate, threads
+    def __init__(self, urls: list[str], turn: int) -> None:
+        super().__init__()
+        self.urls, self.turn = urls, turn
+        self.trust_env = False
+
+    @property
+    def url(self) -> str:
+        return self.urls[self.turn % len(self.urls)]
+
+
+class Load:
+    """Threads with a rate between them. What a client was told is on disk before it goes on: the log is the evidence.
+
+    `also`: further servers of the same system; each transaction goes to the next one.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        folder: Path,
+        seed: int,
+        *,
+        rate: float = 6.0,
+        threads: int = 6,
+        also: tuple[str, ...] = (),
+    ) -> None:
+        self.urls, self.key, self.rate, self.threads = [url, *also], key, rate, threads
         self.log_path = folder / "clients.jsonl"
         self._log = self.log_path.open("a", buffering=1)
         self._lock = threading.Lock()
@@ -33,7 +59,7 @@ class Load:
         self._pool.clear()
         self.due_at = time.monotonic()
         for number in range(self.threads):
-            thread = threading.Thread(target=self._work, args=(random.Random(f"{self._seed}/{number}"),), daemon=True)
+            thread = threading.Thread(target=self._work, args=(number,), daemon=True)
             self._pool.append(thread)
             thread.start()
 
@@ -62,10 +88,11 @@ class Load:
                 return
             count -= size
 
-    def _work(self, rng: random.Random) -> None:
-        session = self._session()
+    def _work(self, place: int) -> None:
+        rng, session = random.Random(f"{self._seed}/{place}"), self._session(place)
         while not self._stopping.is_set():
             self._pace()
+            session.turn += 1
             number = self._next()
             answer = self._until_answered(session, "create", "transactions", _body(number), f"load-{number}")
             if answer is None:
@@ -88,9 +115,8 @@ class Load:
             self._number += 1
             return self._number
 
-    def _session(self) -> requests.Session:
-        session = requests.Session()
-        session.trust_env = False
+    def _session(self, turn: int = 0) -> Client:
+        session = Client(self.urls, turn)
         session.headers["Authorization"] = f"Bearer {self.key}"
         return session
 
@@ -115,14 +141,15 @@ class Load:
     def _try(self, session, method, op, path, body, key, **more):
         headers = {"Idempotency-Key": key} if key else {"If-Match": "*"}
         started, at = time.monotonic(), time.time()
-        entry = {"at": at, "op": op, "key": key, **more}
+        entry = {"at": at, "op": op, "key": key, "server": session.url, **more}
         if op == "batch":
             entry["count"] = len(body["transactions"])
         try:
             answer = session.request(
-                method, f"{self.url}/api/v1/{path}", json=body, headers=headers, timeout=TRY_SECONDS
+                method, f"{session.url}/api/v1/{path}", json=body, headers=headers, timeout=TRY_SECONDS
             )
         except requests.RequestException as error:
+            session.turn += 1
             self._note(entry, started, error=type(error).__name__, target=path)
             return None
         told = {"status": answer.status_code, "target": path, "replayed": answer.headers.get("Idempotent-Replayed")}
@@ -130,6 +157,7 @@ class Load:
             told["body"] = answer.json()
         elif answer.status_code >= 500:
             told |= {"text": answer.text[:300], "retry_after": answer.headers.get("Retry-After")}
+        session.turn += answer.status_code == 503
         self._note(entry, started, **told)
         return answer
 
@@ -148,7 +176,7 @@ class Load:
             if op == "batch":
                 body = {"transactions": [_body(start + n) for n in range(len(first["data"]))]}
             answer = session.post(
-                f"{self.url}/api/v1/{path}", json=body, headers={"Idempotency-Key": key}, timeout=TRY_SECONDS
+                f"{session.url}/api/v1/{path}", json=body, headers={"Idempotency-Key": key}, timeout=TRY_SECONDS
             )
             same = answer.status_code == 201 and answer.json() == first
             wrong += not (same and answer.headers.get("Idempotent-Replayed") == "true")
