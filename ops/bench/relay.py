@@ -39,7 +39,7 @@ def main() -> None:
         rig.rate(contestants.ours, 1000)
         parts = {
             "speed": lambda: speed(rig, rounds, count),
-            "two": lambda: two(rig, rounds, count),
+            "two": lambda: two(rig, rounds, 3 * count),
             "peers": lambda: peers(rig, rounds, count),
             "held": lambda: held(rig, 40_000 if options.quick else 200_000),
             "growth": lambda: claims(

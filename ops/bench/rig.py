@@ -2,17 +2,15 @@
 
 # ruff: noqa: PLC0415 - Django is set up first
 
-import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import amqp
 import psycopg2
+from crew import Worked, at_a_word
 from private import ROOT
 
 BATCH = 500
@@ -48,8 +46,6 @@ class Rig:
         }  # fmt: skip
         self.raw_db = psycopg2.connect(settings.DATABASE_URL)
         self.filled = 0
-        # Of the last run of `relays`: how many of the machine's cores were busy, with whatever else ran there.
-        self.cores_busy = 0.0
 
     def sql(self, statement: str, parameters: tuple = ()) -> None:
         with self.connection.cursor() as cursor:
@@ -105,36 +101,19 @@ class Rig:
             release(batch)
         return statistics.median(times)
 
-    def relays(self, processes: int, count: int, broker: str | None = None, batch: int = BATCH) -> float:
-        """`count` events through relays in processes of their own, over `broker`; their start is not counted."""
+    def relays(
+        self,
+        environments: list[dict[str, str]],
+        count: int,
+        batch: int = BATCH,
+        before: Callable[[], object] = lambda: None,
+    ) -> Worked:
+        """`count` events through a relay for each environment, in processes of their own."""
         self.fresh(count)
-        environment = {**os.environ, **({"BROKER_URL": broker} if broker else {})}
         command = [sys.executable, str(ROOT / "ops/bench/relay.py"), "--drain", str(batch)]
-        running = [
-            subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment
-            )
-            for _ in range(processes)
-        ]
-        for process in running:
-            assert process.stdout.readline() == "ready\n"
-        started, busy = time.perf_counter(), busy_seconds()
-        for process in running:
-            process.stdin.write("go\n")
-            process.stdin.flush()
-        done = [int(process.stdout.readline()) for process in running]
-        seconds = time.perf_counter() - started
-        self.cores_busy = (busy_seconds() - busy) / seconds
-        for process in running:
-            process.communicate()
-        assert sum(done) == count, done
-        return count / seconds
-
-
-def busy_seconds() -> float:
-    """CPU that all cores have spent on work since the machine started."""
-    user, nice, system, _idle, _waiting, interrupts, softly = map(int, Path("/proc/stat").read_text().split()[1:8])
-    return (user + nice + system + interrupts + softly) / os.sysconf("SC_CLK_TCK")
+        worked = at_a_word(command, environments, before)
+        assert worked.done == count, worked
+        return worked
 
 
 def drain(batch: int) -> None:
