@@ -11,4 +11,9 @@ class OutboxConfig(AppConfig):
 
     def ready(self) -> None:
         """Registers the checks; Django imports nothing else of ours for them."""
-        from outbox import checks  # noqa: F401 - Django's own hook for registration
+        from outbox import (
+            checks,  # noqa: F401 - Django's own hook for registration
+            tls,
+        )
+
+        tls.use()

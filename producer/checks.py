@@ -8,6 +8,8 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connection
 from django.utils.module_loading import import_string
 
+from producer.addresses import addresses
+from producer.env import LOOPBACK
 from webhooks import keys as webhook_keys
 from webhooks.signing_keys import MIN_SECRET_BYTES, KeyFormatError, SymmetricKey
 
@@ -135,3 +137,31 @@ def second_factor_is_asked_for(app_configs: Any, **kwargs: Any) -> list[CheckMes
             )
         ]
     return []
+
+
+@register(deploy=True)
+def encrypted_on_the_way(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """producer.W006: passwords, account numbers and amounts in the clear between machines."""
+    open_ways = []
+    if connection.vendor == "postgresql" and _leaves_the_machine(settings.DATABASE_URL):
+        mode = connection.settings_dict["OPTIONS"].get("sslmode", "prefer")
+        if mode not in {"verify-ca", "verify-full"}:
+            open_ways.append(f"DATABASE_URL (sslmode is {mode}; add ?sslmode=verify-full&sslrootcert=/path/ca.pem)")
+    for name in ("BROKER_URL", "TASKS_BROKER_URL"):
+        url = getattr(settings, name)
+        if url.startswith("amqp") and any(
+            not one.strip().startswith("amqps://") and _leaves_the_machine(one) for one in url.split(";")
+        ):
+            open_ways.append(f"{name} (amqp://; use amqps:// and BROKER_CA_FILE)")
+    return [
+        Warning(
+            f"What is sent by {way.partition(' ')[0]} can be read, or answered by somebody else, on the way.",
+            hint=f"Turn on TLS: {way}. In a network that encrypts by itself, list producer.W006 in SILENCED_SYSTEM_CHECKS.",
+            id="producer.W006",
+        )
+        for way in open_ways
+    ]
+
+
+def _leaves_the_machine(url: str) -> bool:
+    return any(address.host not in LOOPBACK for address in addresses(url))

@@ -41,6 +41,17 @@ def words(name: str, default: str = "") -> list[str]:
     return [item for item in re.split(r"[,\s]+", env.str(name, default=default)) if item]
 
 
+def readable_file(name: str) -> str:
+    """A setting that names a file, or "" when it is not set.
+
+    Raises ImproperlyConfigured when there is no such file: the first connection would fail with fewer words.
+    """
+    path = env.str(name, default="")
+    if path and not Path(path).is_file():
+        raise ImproperlyConfigured(f"{name} names no file: {path}. Mount it there, or correct the path.")
+    return path
+
+
 def database(url: str, *, pooled: bool = False) -> dict[str, Any]:
     """Django's DATABASES entry for DATABASE_URL, with the deadlines that each engine needs.
 

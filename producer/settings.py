@@ -18,6 +18,8 @@ DATABASE_URL = env.str("DATABASE_URL", default="") or f"sqlite:///{ROOT / 'var' 
 BROKER_URL = env.str("BROKER_URL", default="") or f"filesystem://{ROOT / 'var' / 'broker'}"
 # Celery's own: ticks and wake-ups. In a virtual host of its own nobody else can put a task into it (ops/rabbitmq).
 TASKS_BROKER_URL = env.str("TASKS_BROKER_URL", default="") or BROKER_URL
+# Whose certificates the broker may show, for amqps:// URLs; empty: the system's authorities.
+BROKER_CA_FILE = environment.readable_file("BROKER_CA_FILE")
 DEBUG = env.bool("DEBUG", default=EMBEDDED)
 SECRET_KEY = env.str("SECRET_KEY", default=environment.DEFAULT_SECRET_KEY)
 SECRET_KEY_FALLBACKS = environment.words("SECRET_KEY_FALLBACKS")
@@ -162,7 +164,7 @@ AXES_LOCKOUT_TEMPLATE = "producer/locked_out.html"
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
 # Its middleware runs inside AdminMiddleware, for the admin alone.
-SILENCED_SYSTEM_CHECKS = ["axes.W002"]
+SILENCED_SYSTEM_CHECKS = ["axes.W002", *environment.words("SILENCED_SYSTEM_CHECKS")]
 
 # --- The HTTP API ----------------------------------------------------------------------------------------------------
 # Permissions, renderers and parsers for a view that is not an ApiView (transactions/views.py): safe ones.

@@ -25,11 +25,17 @@ def postgres_bin() -> Path | None:
 class PrivatePostgres:
     """One cluster in a folder of its own; keeps its data over restarts. Root may not run it, so `postgres` does.
 
-    `host`: in a network namespace (tests/hosts.py).
+    `host`: in a network namespace (tests/hosts.py). `certificate`: the files of one and of its key, for TLS.
     """
 
     def __init__(
-        self, *, max_connections: int = 100, disk_mb: int = 0, standby_of: "PrivatePostgres | None" = None, host=None
+        self,
+        *,
+        max_connections: int = 100,
+        disk_mb: int = 0,
+        standby_of: "PrivatePostgres | None" = None,
+        host=None,
+        certificate=None,
     ):
         self.bin = postgres_bin()
         assert self.bin is not None, "PostgreSQL's server programs are needed: apt install postgresql"
@@ -54,9 +60,20 @@ class PrivatePostgres:
                 f"listen_addresses = '{self.address}'\nport = {self.port}\nunix_socket_directories = '{self.folder}'\n"
                 f"max_connections = {max_connections}\nshared_buffers = 64MB\nlog_min_messages = fatal\n"
             )
+        if certificate:
+            self._use_tls(*certificate)
         if host and not standby_of:
             with (self.data / "pg_hba.conf").open("a") as access:
                 access.write("host all all samenet trust\nhost replication all samenet trust\n")
+
+    def _use_tls(self, certfile: Path, keyfile: Path) -> None:
+        for name, source in (("server.crt", certfile), ("server.key", keyfile)):
+            shutil.copy(source, self.data / name)
+            (self.data / name).chmod(0o600)
+            if os.geteuid() == 0:
+                shutil.chown(self.data / name, "postgres", "postgres")
+        with (self.data / "postgresql.conf").open("a") as conf:
+            conf.write("ssl = on\n")
 
     def _run(self, program, *arguments, check=True):
         as_postgres = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []

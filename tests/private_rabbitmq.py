@@ -15,14 +15,20 @@ from tests.stack import free_port, wait_for
 class PrivateRabbitMQ:
     """One node with its own name, ports and data; keeps its data over restarts.
 
-    `host`: in a network namespace (tests/hosts.py). `config`: further lines of rabbitmq.conf.
+    `host`: in a network namespace (tests/hosts.py). `config`: further lines of rabbitmq.conf. `certificate`: the files of one and
+    of its key; then `url` leads to a listener with TLS.
     """
 
-    def __init__(self, folder: Path, *, host=None, config: str = ""):
+    def __init__(self, folder: Path, *, host=None, config: str = "", certificate=None):
         self.folder, self.port = folder, free_port()
         self.address, self.prefix = (host.address, host.prefix) if host else ("127.0.0.1", [])
         self.node = f"private{uuid.uuid4().hex[:8]}@{host.domain if host else 'localhost'}"
         self.url = f"amqp://guest:guest@{self.address}:{self.port}//"
+        if certificate:
+            tls_port, (certfile, keyfile) = free_port(), certificate
+            self.url = f"amqps://guest:guest@{self.address}:{tls_port}//"
+            config += f"listeners.ssl.1 = {self.address}:{tls_port}\nssl_options.certfile = {certfile}\n"
+            config += f"ssl_options.keyfile = {keyfile}\nssl_options.verify = verify_none\n"
         self.process = None
         (folder / "enabled_plugins").write_text("[].\n")
         (folder / "rabbitmq.conf").write_text(

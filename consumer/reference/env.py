@@ -64,6 +64,14 @@ def database(url: str, *, pooled: bool = False) -> dict[str, Any]:
     return config
 
 
+def readable_file(name: str) -> str:
+    """A setting that names a file, or "" when it is not set. Raises ImproperlyConfigured when there is no such file."""
+    path = env.str(name, default="")
+    if path and not Path(path).is_file():
+        raise ImproperlyConfigured(f"{name} names no file: {path}. Mount it there, or correct the path.")
+    return path
+
+
 def broker(url: str) -> tuple[str, dict[str, Any]]:
     """kombu's URL and transport options for BROKER_URL; `filesystem:///dir` is a broker made of files."""
     if url.startswith("filesystem://"):

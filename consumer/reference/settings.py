@@ -19,6 +19,8 @@ DATABASE_URL = env.str("CONSUMER_DATABASE_URL", default=f"sqlite:///{ROOT / 'var
 DATABASE_POOLED = env.bool("CONSUMER_DATABASE_POOLED", default=False)
 # BROKER_URL: the broker that carries the events: amqp://… or filesystem:///dir (a broker made of files).
 BROKER_URL = env.str("BROKER_URL", default=f"filesystem://{ROOT / 'var' / 'broker'}")
+# BROKER_CA_FILE: whose certificates the broker may show, for amqps:// URLs; empty: the system's authorities.
+BROKER_CA_FILE = environment.readable_file("BROKER_CA_FILE")
 # PRODUCER_URL: the base URL of the Producer; results go to its /api/v1/webhooks/results.
 PRODUCER_URL = env.str("PRODUCER_URL", default="http://127.0.0.1:8000").rstrip("/")
 # PRODUCER_API_KEY: the API key with which the web page submits and lists transactions; empty turns the page's form off.

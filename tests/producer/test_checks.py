@@ -15,3 +15,33 @@ def test_a_role_without_deadlines_as_behind_a_pool_is_told():
         cursor.execute("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0")
     (told,) = checks.deadlines_hold(None, databases=["default"])
     assert told.id == "producer.W005" and "lock_timeout, statement_timeout for" in told.msg
+
+
+@pytest.mark.parametrize(
+    ("broker", "open_ways"),
+    [
+        ("amqp://u:p@mq.example//", ["BROKER_URL"]),
+        ("amqps://u:p@mq-1.example//;amqp://u:p@mq-2.example//", ["BROKER_URL"]),
+        ("amqps://u:p@mq-1.example//;amqps://u:p@mq-2.example//", []),
+        ("amqp://u:p@127.0.0.1//", []),
+    ],
+)
+def test_what_leaves_the_machine_in_the_clear_to_the_broker_is_told(settings, broker, open_ways):
+    settings.DATABASE_URL, settings.BROKER_URL, settings.TASKS_BROKER_URL = (
+        "postgres://a@127.0.0.1/b",
+        broker,
+        "amqp://127.0.0.1//",
+    )
+    told = checks.encrypted_on_the_way(None)
+    assert [(message.id, message.msg.split()[4]) for message in told] == [("producer.W006", name) for name in open_ways]
+
+
+@pytest.mark.parametrize(("mode", "told"), [(None, 1), ("require", 1), ("verify-full", 0)])
+def test_a_database_elsewhere_that_anybody_could_stand_in_for_is_told(settings, monkeypatch, mode, told):
+    settings.DATABASE_URL, settings.BROKER_URL, settings.TASKS_BROKER_URL = (
+        "postgres://a@db.example/b",
+        "amqp://127.0.0.1//",
+        "",
+    )
+    monkeypatch.setitem(connection.settings_dict, "OPTIONS", {"sslmode": mode} if mode else {})
+    assert len(checks.encrypted_on_the_way(None)) == told

@@ -36,6 +36,7 @@ def test_a_complete_production_environment_starts():
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
+        ({"BROKER_CA_FILE": "/nowhere/ca.pem"}, "BROKER_CA_FILE names no file"),
         ({"SECRET_KEY": None}, "SECRET_KEY"),
         ({"ALLOWED_HOSTS": None}, "ALLOWED_HOSTS"),
         ({"BROKER_URL": "amqp://guest:guest@mq.example:5672//"}, "guest"),
@@ -82,6 +83,6 @@ def test_postgresql_gets_deadlines_and_sqlite_takes_its_lock_at_begin(tmp_path):
 def test_every_setting_is_documented():
     text = (ROOT / "docs" / "settings.md").read_text()
     source = (ROOT / "producer" / "settings.py").read_text()
-    names = set(re.findall(r"(?:env\.\w+|words)\(\"(\w+)\"", source))
+    names = set(re.findall(r"(?:env\.\w+|words|readable_file)\(\"(\w+)\"", source))
     missing = sorted(name for name in names if f"`{name}`" not in text)
     assert not missing, f"docs/settings.md does not name {missing}"
