@@ -77,6 +77,16 @@ def database(url: str, *, pooled: bool = False) -> dict[str, Any]:
     return config
 
 
+def replica(url: str, *, of: Mapping[str, Any], pooled: bool = False) -> dict[str, Any]:
+    """Django's DATABASES entry for a standby of `of`. Raises ImproperlyConfigured unless both are PostgreSQL."""
+    config = database(url, pooled=pooled)
+    if not config["ENGINE"] == of["ENGINE"] == "django.db.backends.postgresql":
+        raise ImproperlyConfigured(
+            "DATABASE_REPLICA_URL must be a standby of the PostgreSQL in DATABASE_URL, or empty."
+        )
+    return {**config, "TEST": {"MIRROR": "default"}}
+
+
 def broker(url: str) -> tuple[str, dict[str, Any]]:
     """Celery's broker_url and broker_transport_options for BROKER_URL.
 

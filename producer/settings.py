@@ -33,6 +33,9 @@ environment.refuse_unsafe(globals())
 # DATABASE_URL leads to PgBouncer in transaction mode: nothing may be kept in a session.
 DATABASE_POOLED = env.bool("DATABASE_POOLED", default=False)
 DATABASES = {"default": environment.database(DATABASE_URL, pooled=DATABASE_POOLED)}
+# A standby that lists may be read from (transactions/replica.py).
+if DATABASE_REPLICA_URL := env.str("DATABASE_REPLICA_URL", default=""):
+    DATABASES["replica"] = environment.replica(DATABASE_REPLICA_URL, of=DATABASES["default"], pooled=DATABASE_POOLED)
 # The server behind the pool, for the one thing that needs a session: the relay's LISTEN. Empty: it looks by the clock.
 DATABASE_DIRECT_URL = env.str("DATABASE_DIRECT_URL", default="")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

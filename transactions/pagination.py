@@ -69,7 +69,12 @@ def _by_currency(rows: Rows, value: str, _: int) -> Rows:
 
 
 def _by_key(rows: Rows, value: str, client_id: int) -> Rows:
-    row = IdempotencyKey.objects.filter(client_id=client_id, key=value).values_list("transactions", flat=True).first()
+    row = (
+        IdempotencyKey.objects.using(rows.db)
+        .filter(client_id=client_id, key=value)
+        .values_list("transactions", flat=True)
+        .first()
+    )
     return rows.filter(id__in=row or [])
 
 
@@ -126,15 +131,15 @@ def query_of(text: str) -> QueryDict:
     return QueryDict(text.encode("latin-1"))
 
 
-def page_of(client_id: int, query: QueryDict) -> Page:
-    """The page that `query` asks for. Raises ProblemError 400 for a bad cursor, limit or filter."""
+def page_of(client_id: int, query: QueryDict, using: str) -> Page:
+    """The page that `query` asks for, of that database. Raises ProblemError 400 for a bad cursor, limit or filter."""
     given = refuse_query(query, frozenset(FILTERS) | {"limit", "cursor"})
     limit = DEFAULT_LIMIT
     if "limit" in given:
         if not _LIMIT.fullmatch(given["limit"]) or int(given["limit"]) > MAX_LIMIT:
             raise invalid("limit", f"must be a whole number from 1 to {MAX_LIMIT}.")
         limit = int(given["limit"])
-    rows = owned_by(client_id)
+    rows = owned_by(client_id).using(using)
     for name, apply in FILTERS.items():
         if name in given and name != "updated_gte":
             rows = apply(rows, given[name], client_id)

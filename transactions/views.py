@@ -16,7 +16,7 @@ from rest_framework.views import APIView
 
 from outbox import context
 from outbox.ids import uuid7s
-from transactions import idempotency, services
+from transactions import idempotency, replica, services
 from transactions.authentication import CreatingAuthentication, unauthorized
 from transactions.bodies import read_bytes, read_json_bytes
 from transactions.clients import Caller, KeyRefusedError, is_good
@@ -192,7 +192,7 @@ class TransactionsView(CreatingView):
     def get(self, request: Request) -> HttpResponse:
         """A page, newest first, with a Link to the next."""
         query = query_of(request.META.get("QUERY_STRING", ""))
-        page = page_of(caller(request).id, query)
+        page = replica.lists.read(lambda using: page_of(caller(request).id, query, using))
         body = {
             "data": [represent(txn) for txn in page.rows],
             "next_cursor": page.next_cursor,

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 import pytest
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connection
 from django.http import QueryDict
 from django.test.utils import CaptureQueriesContext
 
@@ -48,7 +48,7 @@ def many(django_db_setup, django_db_blocker):
 def cost_of(client_id, query):
     """Buffers that the page's queries touch, and how many rows it has; fails on a sequential scan."""
     with CaptureQueriesContext(connection) as captured:
-        page = pagination.page_of(client_id, QueryDict(query))
+        page = pagination.page_of(client_id, QueryDict(query), DEFAULT_DB_ALIAS)
     buffers = 0
     with connection.cursor() as cursor:
         for one in captured.captured_queries:
@@ -114,7 +114,9 @@ def test_the_rows_that_were_under_way_come_after_the_newer_ones_and_none_is_miss
     )
     found, cursor = [], ""
     while True:
-        page = pagination.page_of(many, QueryDict(f"limit=100&updated_gte={quote(since.isoformat())}{cursor}"))
+        page = pagination.page_of(
+            many, QueryDict(f"limit=100&updated_gte={quote(since.isoformat())}{cursor}"), DEFAULT_DB_ALIAS
+        )
         found += [txn.id for txn in page.rows]
         if page.next_cursor is None:
             break
