@@ -26,6 +26,8 @@ class PrivatePostgres:
     """One cluster in a folder of its own; keeps its data over restarts. Root may not run it, so `postgres` does.
 
     `host`: in a network namespace (tests/hosts.py). `certificate`: the files of one and of its key, for TLS.
+    `archiving`: its log goes into an archive, for a recovery to some point. `recovered`: a server that was archiving and had a
+    `base_backup`, and the name of a restore point.
     """
 
     def __init__(
@@ -36,6 +38,8 @@ class PrivatePostgres:
         standby_of: "PrivatePostgres | None" = None,
         host=None,
         certificate=None,
+        archiving=False,
+        recovered: "tuple[PrivatePostgres, str] | None" = None,
     ):
         self.bin = postgres_bin()
         assert self.bin is not None, "PostgreSQL's server programs are needed: apt install postgresql"
@@ -47,12 +51,14 @@ class PrivatePostgres:
         self.port = free_port()
         self.address, self.prefix = (host.address, host.prefix) if host else ("127.0.0.1", [])
         self.url = f"postgres://postgres@{self.address}:{self.port}/postgres"
-        self.data = self.folder / "data"
+        self.data, self.archive, self.base = self.folder / "data", self.folder / "archive", self.folder / "base"
         if os.geteuid() == 0:
             shutil.chown(self.folder, "postgres", "postgres")
         if standby_of:
             # -R: it follows that one from its first start on.
             self._run("pg_basebackup", "-d", standby_of.url, "-D", self.data, "-R", "-c", "fast", "--no-sync")
+        elif recovered:
+            subprocess.run(["cp", "-a", recovered[0].base, self.data], check=True)
         else:
             self._run("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
         with (self.data / "postgresql.conf").open("a") as conf:
@@ -60,11 +66,39 @@ class PrivatePostgres:
                 f"listen_addresses = '{self.address}'\nport = {self.port}\nunix_socket_directories = '{self.folder}'\n"
                 f"max_connections = {max_connections}\nshared_buffers = 64MB\nlog_min_messages = fatal\n"
             )
+        if archiving:
+            self._archive()
+        if recovered:
+            self._recover(recovered[0].archive, recovered[1])
         if certificate:
             self._use_tls(*certificate)
         if host and not standby_of:
             with (self.data / "pg_hba.conf").open("a") as access:
                 access.write("host all all samenet trust\nhost replication all samenet trust\n")
+
+    def _archive(self) -> None:
+        self.archive.mkdir()
+        if os.geteuid() == 0:
+            shutil.chown(self.archive, "postgres", "postgres")
+        with (self.data / "postgresql.conf").open("a") as conf:
+            # A segment that is not full goes too, each second.
+            conf.write(f"archive_mode = on\narchive_command = 'cp %p {self.archive}/%f'\narchive_timeout = 1\n")
+
+    def _recover(self, archive: Path, point: str) -> None:
+        with (self.data / "postgresql.conf").open("a") as conf:
+            conf.write(
+                f"archive_mode = off\nrestore_command = 'cp {archive}/%f %p'\n"
+                f"recovery_target_name = '{point}'\nrecovery_target_action = promote\n"
+            )
+        (self.data / "recovery.signal").touch()
+
+    def base_backup(self) -> None:
+        self._run("pg_basebackup", "-d", self.url, "-D", self.base, "-c", "fast", "--no-sync")
+
+    def recovery_point(self, name: str) -> None:
+        """Names this moment, and waits until the log up to it is in the archive."""
+        file = self.sql("SELECT pg_walfile_name(pg_create_restore_point(%s))", name)[0][0]
+        wait_for((self.archive / file).exists, 60, "the log is archived")
 
     def _use_tls(self, certfile: Path, keyfile: Path) -> None:
         for name, source in (("server.crt", certfile), ("server.key", keyfile)):

@@ -22,23 +22,63 @@ pytestmark = [
 ]
 
 
+class Dump:
+    """`pg_dump` into a file."""
+
+    def __init__(self, lost, folder):
+        self.lost, self.file = lost, folder / "backup"
+
+    def take(self, stack):
+        tool(self.lost, "pg_dump", "-Fc", "-f", self.file, stack.database_url)
+
+    def restored(self, stack):
+        server = PrivatePostgres()
+        server.start()
+        server.sql(f'CREATE DATABASE "{stack.name}"')
+        tool(server, "pg_restore", "--exit-on-error", "-d", f"{server.url.rsplit('/', 1)[0]}/{stack.name}", self.file)
+        return server
+
+
+class PointInTime:
+    """A copy of the files from before, and the log up to a point."""
+
+    def __init__(self, lost, folder):
+        self.lost = lost
+        lost.base_backup()
+
+    def take(self, stack):
+        self.lost.recovery_point("wanted")
+
+    def restored(self, stack):
+        server = PrivatePostgres(recovered=(self.lost, "wanted"))
+        server.start()
+        wait_for(
+            lambda: server.sql("SELECT pg_is_in_recovery()") == [(False,)], 60, "it has recovered and takes writes"
+        )
+        return server
+
+
 @pytest.fixture
 def servers():
-    made = [PrivatePostgres(), PrivatePostgres()]
-    for server in made:
-        server.start()
+    """The first is lost."""
+    made = [PrivatePostgres(archiving=True)]
+    made[0].start()
     yield made
     for server in made:
         server.close()
 
 
 @pytest.fixture
-def stack(tmp_path, servers):
+def lost(servers):
+    return servers[0]
+
+
+@pytest.fixture
+def stack(tmp_path, lost):
     (tmp_path / "stack").mkdir()
     # Soon overdue, so that what the restored database does not know yet is asked for within the test.
-    made = Stack(tmp_path / "stack", servers[0].url, BROKER_URL, RESULT_DEADLINE_SECONDS="5")
+    made = Stack(tmp_path / "stack", lost.url, BROKER_URL, RESULT_DEADLINE_SECONDS="5")
     yield made
-    made.admin_url = servers[1].url
     made.close()
 
 
@@ -98,8 +138,9 @@ def decisions(stack):
         return consumer.execute("SELECT transaction_id, type FROM consumer_result").fetchall()
 
 
-def test_a_backup_restored_under_traffic_keeps_what_was_accepted_before_it(stack, servers, tmp_path):
-    lost, restored = servers
+@pytest.mark.parametrize("kind", [Dump, PointInTime])
+def test_a_backup_restored_under_traffic_keeps_what_was_accepted_before_it(stack, lost, tmp_path, kind, servers):
+    backup = kind(lost, tmp_path)
     start_all(stack)
     clients = Clients(stack)
     wait_for(lambda: len(clients.answers) > 100, 60, "the clients are served")
@@ -111,8 +152,7 @@ def test_a_backup_restored_under_traffic_keeps_what_was_accepted_before_it(stack
     wait_for(lambda: len(clients.answers) > already + 20, 60, "the clients are served without a relay")
     with clients.lock:
         before = dict(clients.answers)
-    backup = tmp_path / "backup"
-    tool(lost, "pg_dump", "-Fc", "-f", backup, stack.database_url)
+    backup.take(stack)
     stack.relay(), stack.beat()
     taken = len(clients.answers)
     wait_for(lambda: len(clients.answers) > taken + 50, 60, "the clients go on after the backup")
@@ -125,10 +165,10 @@ def test_a_backup_restored_under_traffic_keeps_what_was_accepted_before_it(stack
     for process in stack.processes.values():
         process.end()
     # As docs/operations.md says.
-    restored.sql(f'CREATE DATABASE "{stack.name}"')
-    stack.database_url = f"{restored.url.rsplit('/', 1)[0]}/{stack.name}"
+    restored = backup.restored(stack)
+    servers.append(restored)
+    stack.admin_url, stack.database_url = restored.url, f"{restored.url.rsplit('/', 1)[0]}/{stack.name}"
     stack.env["DATABASE_URL"] = stack.database_url
-    tool(restored, "pg_restore", "--exit-on-error", "-d", stack.database_url, backup)
     stack.manage("migrate", "--verbosity=0")
     stack.manage("declare_topology")
     unsent = {row[0] for row in stack.sql("SELECT key FROM outbox_outboxmessage WHERE state <> 'published'")}
