@@ -16,7 +16,7 @@ UV ?= $(firstword $(wildcard $(BIN)/uv) uv)
 
 BENCHES ?= relay latency api results lists admin
 
-.PHONY: help demo bench faults nemesis soak fuzz mutants test test-long test-pooled audit sbom lint format types lock browser-million screenshots compose-check procfile clean
+.PHONY: help demo bench faults nemesis soak fuzz mutants test test-long test-pooled audit sbom lint format types lock browser-million screenshots compose-check manifests procfile clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -94,6 +94,9 @@ browser-million: $(DEVELOPMENT) ## Page through a million transactions in Chromi
 
 screenshots: $(DEVELOPMENT) ## Take the pictures in docs/screenshots anew; needs PostgreSQL, RabbitMQ, chromium
 	@$(BIN)/python ops/screenshots.py docs/screenshots
+
+manifests: $(DEVELOPMENT) ## The Kubernetes manifests of the operators' kinds by their CRDs; needs node and npm
+	@$(BIN)/python ops/kubernetes/check_operators.py
 
 compose-check: $(DEVELOPMENT) ## Check docker-compose.yml by schema and by Compose itself; needs no Docker engine
 	@.ci/compose-check
