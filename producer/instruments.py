@@ -43,9 +43,11 @@ def task_begins(task_id: str = "", task: Any = None, **_: Any) -> None:
 
 @signals.task_postrun.connect
 def task_ends(task_id: str = "", task: Any = None, state: str | None = None, **_: Any) -> None:
-    """Ignored is the state of a tick that found nothing."""
+    """`ignored` is the state of a tick that found nothing."""
     began = _started.pop(task_id, None)
     name = task.name if task is not None else "unknown"
+    if state == "SUCCESS" and task is not None and task.request.ignore_result and not task.ignore_result:
+        state = "ignored"
     TASKS.labels(name, str(state or "unknown").lower()).inc()
     if began is not None:
         TASK_SECONDS.labels(name).observe(time.perf_counter() - began)

@@ -1,14 +1,15 @@
-"""Thin periodic tasks. A tick that found nothing raises Ignore and leaves no result row: 86,400 a day help nobody."""
+"""Thin periodic tasks. A tick that found nothing leaves no result row."""
 
 import time
 from dataclasses import asdict
+from typing import Any
 
 from celery import shared_task
-from celery.exceptions import Ignore
 
 from outbox import heartbeat
 from outbox import prune as outbox_prune
 from outbox.relay import Horizon, run_once
+from outbox.ticks import found_nothing
 from transactions import idempotency
 from transactions.services import mark_overdue as mark_overdue_transactions
 from webhooks import prune as webhooks_prune
@@ -32,35 +33,35 @@ def relay_pass(budget_seconds: float = RELAY_BUDGET_SECONDS) -> dict[str, int]:
             return total
 
 
-@shared_task(name="scheduler.relay")
-def relay() -> dict[str, int]:
+@shared_task(name="scheduler.relay", bind=True)
+def relay(task: Any) -> dict[str, int]:
     """The relay's tick."""
     counts = relay_pass()
     if not counts["claimed"]:
-        raise Ignore
+        found_nothing(task)
     return counts
 
 
-@shared_task(name="scheduler.sweep_inbox")
-def sweep_inbox() -> dict[str, int]:
+@shared_task(name="scheduler.sweep_inbox", bind=True)
+def sweep_inbox(task: Any) -> dict[str, int]:
     """The inbox's tick."""
     counts = apply_due(budget_seconds=SWEEP_BUDGET_SECONDS)
     if not counts:
-        raise Ignore
+        found_nothing(task)
     return dict(counts)
 
 
-@shared_task(name="scheduler.mark_overdue")
-def mark_overdue() -> int:
+@shared_task(name="scheduler.mark_overdue", bind=True)
+def mark_overdue(task: Any) -> int:
     """The deadline's tick."""
     count = mark_overdue_transactions()
     if not count:
-        raise Ignore
+        found_nothing(task)
     return count
 
 
-@shared_task(name="scheduler.prune")
-def prune() -> dict[str, int]:
+@shared_task(name="scheduler.prune", bind=True)
+def prune(task: Any) -> dict[str, int]:
     """Retention, in small batches, within a budget."""
     jobs = {"outbox": outbox_prune.prune_once, "inbox": webhooks_prune.prune_once, "keys": idempotency.prune_once}
     heartbeat.forget()
@@ -69,5 +70,5 @@ def prune() -> dict[str, int]:
         while time.monotonic() < until and (count := job()):
             total[name] += count
     if not any(total.values()):
-        raise Ignore
+        found_nothing(task)
     return total

@@ -5,9 +5,10 @@ import time
 from typing import Any
 
 from celery import shared_task
-from celery.exceptions import Ignore, Reject
+from celery.exceptions import Reject
 from django.db import connection
 
+from outbox.ticks import found_nothing
 from webhooks import receiving, refusals, services
 from webhooks.database_trouble import Trouble, database_trouble
 from webhooks.inbox import WebhookIdReusedError
@@ -22,12 +23,12 @@ BUDGET_SECONDS = 20.0
 DATABASE_PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 
 
-@shared_task(name="webhooks.apply_results")
-def apply_results() -> dict[str, int]:
+@shared_task(name="webhooks.apply_results", bind=True)
+def apply_results(task: Any) -> dict[str, int]:
     """Applies what is due. A run that found nothing leaves no result row."""
     counts = services.apply_due(budget_seconds=BUDGET_SECONDS)
     if not counts:
-        raise Ignore
+        found_nothing(task)
     return dict(counts)
 
 

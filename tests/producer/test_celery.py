@@ -1,11 +1,16 @@
 """Celery's reliability options: each one was chosen, so each one is held."""
 
+import json
+
 import pytest
-from celery.exceptions import Ignore
+from celery.app.trace import build_tracer
+from django_celery_results.models import TaskResult
 
 from producer.celery import app, configuration
+from producer.instruments import TASKS
 from scheduler import tasks
 from scheduler.schedule import SCHEDULE, beat_schedule
+from webhooks.tasks import apply_results
 
 
 @pytest.mark.parametrize(
@@ -42,10 +47,27 @@ def test_every_scheduled_task_exists_and_expires_before_it_can_pile_up():
     assert SCHEDULE["relay"].every == 1
 
 
+def traced(task):
+    """Runs it as a worker's process does."""
+    run = build_tracer(task.name, task, app=app, eager=False)
+    return run("an-id", (), {}, {"id": "an-id", "args": (), "kwargs": {}, "delivery_info": {}, "retries": 0})
+
+
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    "task", [tasks.relay, tasks.sweep_inbox, tasks.mark_overdue, tasks.prune], ids=lambda task: task.name
+    "task", [tasks.relay, tasks.sweep_inbox, tasks.mark_overdue, tasks.prune, apply_results], ids=lambda task: task.name
 )
-def test_a_tick_that_found_nothing_leaves_no_result_row(task):
-    with pytest.raises(Ignore):
-        task.run()
+def test_a_tick_that_found_nothing_leaves_no_result_row_and_no_traceback(task, caplog):
+    counted = TASKS.labels(task.name, "ignored")._value.get()
+    traced(task)
+    assert not TaskResult.objects.exists()
+    assert TASKS.labels(task.name, "ignored")._value.get() == counted + 1
+    assert "Traceback" not in caplog.text
+
+
+@pytest.mark.django_db
+def test_one_that_found_something_leaves_a_row(monkeypatch):
+    monkeypatch.setattr(tasks, "apply_due", lambda **_: {"applied": 2})
+    traced(tasks.sweep_inbox)
+    (row,) = TaskResult.objects.all()
+    assert (row.status, json.loads(row.result)) == ("SUCCESS", {"applied": 2})
