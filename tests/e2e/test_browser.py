@@ -1,5 +1,6 @@
 """What operators and newcomers do, in a real Chromium on a running system: see what is stuck, and put it right."""
 
+import json
 import os
 import re
 import threading
@@ -293,3 +294,52 @@ def test_an_operator_with_a_phone_needs_no_sideways_scrolling(stack, open_page):
         page.goto(page.locator("table tbody tr th a, table tbody tr td a").first.evaluate("link => link.href"))
         expect(page.locator("#content")).to_be_visible()
         assert not wider(page), page.url
+
+
+def test_a_newcomer_tries_the_api_on_its_documentation_page(stack, open_page):
+    """Authorises, submits, reads, provokes an error: with nothing at hand but the page and a key."""
+    running(stack, *EVERYTHING)
+    page = open_page()
+    page.goto(f"{stack.url}/api/v1/docs")
+    page.get_by_role("button", name="Authorize").first.click()
+    page.locator("#auth-bearer-value").fill(stack.key)
+    page.locator(".modal-ux button.authorize").first.click()
+    page.locator(".modal-ux button.btn-done").first.click()
+
+    create = operation(page, "post", "/api/v1/transactions")
+    body = create.locator("textarea.body-param__text")
+    example = json.loads(body.input_value())
+    mine = {**example, "external_id": f"docs-{time.monotonic_ns()}"}
+    body.fill(json.dumps(mine))
+    assert execute(create) == 201
+    created = json.loads(create.locator(".live-responses-table .highlight-code code").first.inner_text())
+    assert created["external_id"] == mine["external_id"]
+    # The same key with another body: the page shows the problem document as it comes.
+    body.fill(json.dumps({**mine, "description": "Another"}))
+    assert execute(create) == 422
+    told = json.loads(create.locator(".live-responses-table .highlight-code code").first.inner_text())
+    assert told["type"].endswith("/problems/idempotency-key-reused")
+
+    wait_for(lambda: stack.get(f"/api/v1/transactions/{created['id']}")["status"] == "succeeded", 60, "succeeded")
+    read = operation(page, "get", "/api/v1/transactions/{id}")
+    read.locator("tr[data-param-name=id] input").fill(created["id"])
+    assert execute(read) == 200
+    expect(read.locator(".live-responses-table")).to_contain_text('"status": "succeeded"')
+
+
+def operation(page, method, path):
+    """Unfolded; the form for trying it is there."""
+    block = page.locator(f".opblock-{method}").filter(has=page.locator(f"[data-path='{path}']"))
+    block.locator(".opblock-summary-control").click()
+    expect(block.locator(".btn.execute")).to_be_visible()
+    return block
+
+
+def execute(block):
+    """The status that the page shows for it."""
+    if block.locator("button.btn-clear").count():
+        block.locator("button.btn-clear").click()
+    block.locator(".btn.execute").click()
+    status = block.locator(".live-responses-table .response-col_status").last
+    expect(status).to_be_visible()
+    return int(status.inner_text().split()[0])
