@@ -3,8 +3,9 @@
     python ops/bench/fleet.py [--rate 1000] [--outage 30]
 
 Each station works off its queue, first come first served, a millisecond at a time, as fast as its processes, the network and its
-share of the database's cores let it. Costs are those measured here (docs/performance.md, docs/scaling.md); waits are without the time
-of the work itself. The same seed, the same figures. It knows nothing of vacuum, of caches that run over, or of locks: it says what is certainly too little.
+share of the database's cores let it. Costs are those measured here (docs/performance.md, docs/scaling.md); waits are without the
+time of the work itself. The same seed, the same figures. It knows nothing of vacuum, of caches that run over, of locks: it says
+what is certainly too little.
 """
 
 import argparse
