@@ -191,6 +191,8 @@ class Listener:
     def __init__(self, poll_seconds: float = 0.1) -> None:
         self._poll = poll_seconds
         self._raw: Any = None
+        # Said once, and again after it has worked: it is tried ten times a second.
+        self._told = False
 
     def wait(self, seconds: float) -> bool:
         """Returns early (True) when a commit asked for a relay; without LISTEN polls every tenth second."""
@@ -230,9 +232,11 @@ class Listener:
                 raw.autocommit = True
                 with raw.cursor() as cursor:
                     cursor.execute(f"LISTEN {CHANNEL}")
-                self._raw = raw
+                self._raw, self._told = raw, False
             except Exception as error:
-                log.warning("cannot listen for wake-ups", extra={"reason": type(error).__name__})
+                if not self._told:
+                    log.warning("cannot listen for wake-ups", extra={"reason": type(error).__name__})
+                self._told = True
                 close_old_connections()
                 return None
         return self._raw

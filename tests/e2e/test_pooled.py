@@ -1,5 +1,6 @@
 """The whole system through PgBouncer in transaction mode: nothing of it may need a session."""
 
+import os
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg2
@@ -10,6 +11,8 @@ from tests.settings import BROKER_URL, DATABASE_URL
 from tests.stack import Stack, plain, wait_for
 
 pytestmark = [pytest.mark.postgres, pytest.mark.rabbitmq, pytest.mark.processes, pytest.mark.timeout(180)]
+if "DATABASE_POOLED" in os.environ:
+    pytestmark.append(pytest.mark.skip(reason="brings a pool of its own; `make test-pooled` would put one before it"))
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,11 @@
 import threading
 import time
 
+import pytest
+
+from outbox import wakeup
 from outbox.wakeup import Coalescer
+from tests.stack import free_port
 
 
 def test_the_first_poke_acts_at_once_and_a_stream_is_thinned_out():
@@ -87,3 +91,22 @@ def test_a_poke_during_the_action_is_not_lost():
     waker.poke()
     go_on.set()
     assert again.wait(10)
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db
+def test_that_it_cannot_listen_is_said_once_and_again_after_it_could(settings, caplog):
+    caplog.set_level("WARNING", "outbox.wakeup")
+    there = settings.OUTBOX_LISTEN_DATABASE
+    listener = wakeup.Listener(poll_seconds=0.001)
+    for where, said in (
+        ({"PORT": str(free_port())}, 1),
+        ({"PORT": str(free_port())}, 1),
+        (there, 1),
+        ({"PORT": str(free_port())}, 2),
+    ):
+        listener.close()
+        settings.OUTBOX_LISTEN_DATABASE = {**there, **where}
+        listener.wait(0.001)
+        assert caplog.text.count("cannot listen for wake-ups") == said
+    listener.close()
