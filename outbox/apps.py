@@ -10,10 +10,7 @@ class OutboxConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Registers the checks; Django imports nothing else of ours for them."""
-        from outbox import (
-            checks,  # noqa: F401 - Django's own hook for registration
-            tls,
-        )
+        """Registers the checks, for which Django imports nothing else of ours; and TLS, before the first connection."""
+        from outbox import checks, tls  # noqa: F401 - Django's own hook for registration
 
         tls.use()
