@@ -1,4 +1,4 @@
-"""create, update, cancel, apply_result: each writes row, history and event in one database transaction."""
+"""create, update, cancel, apply_results: each writes row, history and event in one database transaction."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ from transactions.problems import ProblemError
 from transactions.serializers import dumps, represent
 from transactions.states import TERMINAL, Status, Verdict, judge_result
 
-# Part of this door: what webhooks hands to apply_result.
+# Part of this door: what webhooks hands to apply_results.
 Result = applying.Result
 
 
@@ -88,24 +88,34 @@ def cancel(txn: Transaction, traceparent: str | None = None, by: str = "client")
     return True
 
 
-def apply_result(result: Result) -> Verdict:
-    """Judges a result against the locked row and applies it once; runs in the transaction that settles the inbox row.
+def apply_results(results: Sequence[Result]) -> list[Verdict]:
+    """Judges results against their locked rows and applies them once, in the order given; returns the verdicts in it.
 
-    Leaves `version` alone; changes status, updated_at, for an outcome processed_at. No history for an unmatched one.
+    Runs in the transaction that settles the inbox rows. Leaves `version` alone; changes status, updated_at, for an outcome
+    processed_at. No history for an unmatched one.
     """
-    found = applying.lock(result.transaction_id)
-    verdict = judge_result(
-        current_status=found.status if found else None,
-        current_version=found.version if found else None,
-        result_type=result.type,
-        result_version=result.transaction_version,
-        transaction_known=found is not None,
-    )
-    if found is None or verdict is Verdict.UNMATCHED:
-        return verdict
-    now = max(datetime.now(UTC), found.updated_at + timedelta(microseconds=1))
-    applying.write(result, found, now, verdict)
-    return verdict
+    locked = applying.lock({result.transaction_id for result in results})
+    verdicts, judged = [], []
+    for result in results:
+        found = locked.get(result.transaction_id)
+        verdict = judge_result(
+            current_status=found.status if found else None,
+            current_version=found.version if found else None,
+            result_type=result.type,
+            result_version=result.transaction_version,
+            transaction_known=found is not None,
+        )
+        verdicts.append(verdict)
+        if found is None or verdict is Verdict.UNMATCHED:
+            continue
+        now = max(datetime.now(UTC), found.updated_at + timedelta(microseconds=1))
+        judged.append(applying.Judged(result, verdict, found.version, now))
+        if verdict is Verdict.APPLY:
+            # What the next result for this transaction finds.
+            status = judged[-1].status.value
+            locked[result.transaction_id] = applying.Locked(status, found.version, now)
+    applying.write(judged)
+    return verdicts
 
 
 def history(txn: Transaction) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 import hashlib
 import random
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,7 +14,6 @@ from django.db import DatabaseError, IntegrityError, InterfaceError, connection,
 from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
-from outbox.clock import database_now
 from outbox.retry_policy import backoff_seconds
 from webhooks.database_trouble import Trouble, database_trouble
 from webhooks.models import InboxMessage, ReusedWebhookId
@@ -58,6 +57,19 @@ class Claimed:
     received_at: datetime
     transaction_id: UUID | None
     token: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What becomes of a claimed row. With `wait_seconds` it is due again then. What is None stays as it was."""
+
+    claimed: Claimed
+    state: State
+    reason: str = ""
+    wait_seconds: float | None = None
+    transaction_id: UUID | None = None
+    type: str | None = None
+    attempts: int | None = None
 
 
 # One round trip decides whether a delivery is new, known or other bytes under a known id (then no row comes back),
@@ -187,50 +199,77 @@ def claim(limit: int) -> list[Claimed]:
     return sorted(rows, key=lambda row: row.id)
 
 
-def settle(claimed: Claimed, state: State, reason: str = "", wait_seconds: float | None = None, **fields: Any) -> None:
-    """Writes the outcome of a claimed row; `wait_seconds` says when it is due again. Raises LeaseLostError.
+# Rows as arrays, for which PostgreSQL's plan does not depend on how many they are; SQLite has none.
+_ROWS = """unnest(%s::bigint[], %s::uuid[], %s::text[], %s::text[], %s::float8[], %s::uuid[], %s::text[], %s::integer[])
+               AS new(id, token, state, reason, wait, transaction_id, type, attempts)"""
+_ROW = """SELECT %s AS id, %s AS token, %s AS state, %s AS reason, %s AS wait, %s AS transaction_id, %s AS type,
+                 %s AS attempts"""
+_SETTLE = """
+    UPDATE webhooks_inboxmessage AS row
+       SET state = new.state, reason = new.reason, lease_token = NULL,
+           applied_at = CASE WHEN new.state = 'applied' THEN {now} END,
+           due_at = CASE WHEN new.wait IS NULL THEN row.due_at ELSE {later} END,
+           transaction_id = coalesce(new.transaction_id, row.transaction_id),
+           type = coalesce(new.type, row.type), attempts = coalesce(new.attempts, row.attempts)
+      FROM {rows} WHERE row.id = new.id AND row.lease_token = new.token
+"""
 
-    Call it in the transaction that applies. Raw SQL: building this statement by the ORM takes longer than running it.
+
+def settle(settlements: Sequence[Settlement]) -> None:
+    """Writes outcomes, in one statement. Raises LeaseLostError if any row is in other hands: the caller must roll back.
+
+    Call it in the transaction that applies.
     """
-    columns = {"state": state.value, "reason": reason, "lease_token": None, **fields}
-    changes = [f"{name} = %s" for name in columns]
-    values = [_stored(value) if isinstance(value, UUID) else value for value in columns.values()]
-    changes.append(f"applied_at = {_NOW[connection.vendor] if state == State.APPLIED else 'NULL'}")
-    if wait_seconds is not None:
-        changes.append(f"due_at = {_LATER[connection.vendor]}")
-        values.append(wait_seconds)
-    # The names are keywords of this module's and services' calls.
-    statement = f"UPDATE webhooks_inboxmessage SET {', '.join(changes)} WHERE id = %s AND lease_token = %s"  # noqa: S608
+    vendor = connection.vendor
+    rows = [
+        (
+            each.claimed.id, _stored(each.claimed.token), each.state.value, each.reason, each.wait_seconds,
+            _stored(each.transaction_id), each.type, each.attempts,
+        )
+        for each in settlements
+    ]  # fmt: skip
+    values: list[Any] = []
+    if vendor == "postgresql":
+        source = _ROWS
+        values = [list(column) for column in zip(*rows, strict=True)]
+    else:
+        source = f"({' UNION ALL '.join([_ROW] * len(rows))}) AS new"
+        values = [value for row in rows for value in row]
+    statement = _SETTLE.format(now=_NOW[vendor], later=_LATER[vendor].replace("%s", "new.wait"), rows=source)
     with connection.cursor() as cursor:
-        cursor.execute(statement, [*values, claimed.id, _stored(claimed.token)])
-        if not cursor.rowcount:
-            raise LeaseLostError(claimed.webhook_id)
+        cursor.execute(statement, values)
+        if cursor.rowcount != len(rows):
+            raise LeaseLostError(", ".join(each.claimed.webhook_id for each in settlements))
 
 
-def retry_unmatched(claimed: Claimed, reason: str, transaction_id: UUID) -> State:
+def unmatched(claimed: Claimed, transaction_id: UUID, now: datetime) -> Settlement:
     """Nothing to apply it to yet: looks again later, and gives up visibly after INBOX_UNMATCHED_HOURS.
 
     The attempts start anew: waiting is no failure, and must not use up those of a result that then meets one.
     """
-    age = (database_now() - claimed.received_at).total_seconds()
-    known: dict[str, Any] = {"transaction_id": transaction_id, "attempts": 0}
-    if age >= settings.INBOX_UNMATCHED_HOURS * 3600:
-        settle(claimed, State.DEAD, reason, **known)
-        return State.DEAD
+    age = (now - claimed.received_at).total_seconds()
     wait = min(max(age * UNMATCHED_GROWTH, UNMATCHED_MIN_SECONDS), UNMATCHED_MAX_SECONDS) * random.uniform(0.8, 1.2)
-    settle(claimed, State.UNMATCHED, reason, wait, **known)
-    return State.UNMATCHED
+    over = age >= settings.INBOX_UNMATCHED_HOURS * 3600
+    return Settlement(
+        claimed,
+        State.DEAD if over else State.UNMATCHED,
+        "The transaction is unknown, or has not reached that version.",
+        wait_seconds=None if over else wait,
+        transaction_id=transaction_id,
+        attempts=0,
+    )
 
 
 def retry_failed(claimed: Claimed, reason: str) -> State:
-    """Applying it raised: backs off with jitter, dead after INBOX_MAX_ATTEMPTS."""
+    """Applying it raised: backs off with jitter, dead after INBOX_MAX_ATTEMPTS. Raises LeaseLostError."""
     if claimed.attempts >= settings.INBOX_MAX_ATTEMPTS:
-        settle(claimed, State.DEAD, reason)
-        return State.DEAD
-    # Never at once: full jitter begins at 0, and the same run would use up several attempts.
-    wait = BACKOFF_BASE_SECONDS + backoff_seconds(claimed.attempts, base=BACKOFF_BASE_SECONDS, cap=BACKOFF_CAP_SECONDS)
-    settle(claimed, State.FAILED, reason, wait)
-    return State.FAILED
+        settlement = Settlement(claimed, State.DEAD, reason)
+    else:
+        # Never at once: full jitter begins at 0, and the same run would use up several attempts.
+        backoff = backoff_seconds(claimed.attempts, base=BACKOFF_BASE_SECONDS, cap=BACKOFF_CAP_SECONDS)
+        settlement = Settlement(claimed, State.FAILED, reason, wait_seconds=BACKOFF_BASE_SECONDS + backoff)
+    settle([settlement])
+    return settlement.state
 
 
 def postpone(claimed: Claimed, reason: str) -> None:

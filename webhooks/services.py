@@ -1,19 +1,21 @@
-"""Apply one result through transactions.services, in one transaction with its inbox row; and the operators' verbs."""
+"""Apply results through transactions.services, in one transaction with their inbox rows; and the operators' verbs."""
 
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection, transaction
 
 from outbox import context, tracing
+from outbox.clock import database_now
 from transactions import services as transactions
+from transactions.services import Result
 from transactions.states import Verdict
 from webhooks import inbox, instruments, nudge
 from webhooks.database_trouble import Trouble, database_trouble
-from webhooks.inbox import Claimed, LeaseLostError, State
+from webhooks.inbox import Claimed, LeaseLostError, Settlement, State
 from webhooks.results import ResultFormatError, read_result
 
 log = logging.getLogger(__name__)
@@ -31,28 +33,42 @@ _SETTLED = {
 }
 
 
-def apply_one(claimed: Claimed, *, savepoint: bool = True) -> State:
-    """Applies a claimed result: transaction, history and inbox row change together or not at all.
+def apply_together(claimed: Sequence[Claimed]) -> list[Settlement]:
+    """Applies claimed results: transactions, histories and inbox rows change in one transaction, all or none of them.
 
-    Raises LeaseLostError, and whatever applying raises. `savepoint` False leaves the rollback to the caller's block.
+    Raises LeaseLostError, and whatever applying raises.
     """
-    if claimed.attempts > settings.INBOX_MAX_ATTEMPTS:
-        # It never came to raise anything: its workers died, each with the lease in its hands.
-        inbox.settle(claimed, State.DEAD, f"Every worker that took it ended ({claimed.attempts - 1} times).")
-        return State.DEAD
-    try:
-        result = read_result(claimed.body, webhook_id=claimed.webhook_id, door=claimed.door)
-    except ResultFormatError as error:
-        inbox.settle(claimed, State.QUARANTINED, str(error))
-        return State.QUARANTINED
-    with transaction.atomic(savepoint=savepoint):
-        verdict = transactions.apply_result(result)
-        if verdict is Verdict.UNMATCHED:
-            reason = "The transaction is unknown, or has not reached that version."
-            return inbox.retry_unmatched(claimed, reason, result.transaction_id)
-        state = _SETTLED[verdict]
-        inbox.settle(claimed, state, _reason(verdict), transaction_id=result.transaction_id, type=result.type)
-    return state
+    settlements: list[Settlement] = []
+    readable: list[tuple[Claimed, Result]] = []
+    for row in claimed:
+        if row.attempts > settings.INBOX_MAX_ATTEMPTS:
+            # It never came to raise anything: its workers died, each with the lease in its hands.
+            reason = f"Every worker that took it ended ({row.attempts - 1} times)."
+            settlements.append(Settlement(row, State.DEAD, reason))
+            continue
+        try:
+            readable.append((row, read_result(row.body, webhook_id=row.webhook_id, door=row.door)))
+        except ResultFormatError as error:
+            settlements.append(Settlement(row, State.QUARANTINED, str(error)))
+    with transaction.atomic():
+        _wait_briefly_for_locks()
+        verdicts = transactions.apply_results([result for _, result in readable])
+        now = database_now() if Verdict.UNMATCHED in verdicts else None
+        for (row, result), verdict in zip(readable, verdicts, strict=True):
+            if now and verdict is Verdict.UNMATCHED:
+                settlements.append(inbox.unmatched(row, result.transaction_id, now))
+                continue
+            settlements.append(
+                Settlement(
+                    row,
+                    _SETTLED[verdict],
+                    _reason(verdict),
+                    transaction_id=result.transaction_id,
+                    type=result.type,
+                )
+            )
+        inbox.settle(settlements)
+    return settlements
 
 
 def _reason(verdict: Verdict) -> str:
@@ -86,7 +102,7 @@ def _apply_batch(batch: list[Claimed], stop: float) -> Counter[str]:
     waiting = sorted(batch, key=lambda row: (row.transaction_id is None, str(row.transaction_id), row.id))
     try:
         while waiting and time.monotonic() <= stop:
-            counts.update(_apply_together(waiting[:TOGETHER]))
+            counts.update(_apply_group(waiting[:TOGETHER]))
             del waiting[:TOGETHER]
     finally:
         if waiting:
@@ -95,15 +111,11 @@ def _apply_batch(batch: list[Claimed], stop: float) -> Counter[str]:
     return counts
 
 
-def _apply_together(claimed: list[Claimed]) -> list[str]:
-    """Several in one database transaction, for one commit; when anything is wrong with any of them, each in its own."""
+def _apply_group(claimed: list[Claimed]) -> list[str]:
+    """In one database transaction, for one commit; when anything is wrong with any of them, each in its own."""
     if len(claimed) > 1:
         try:
-            with transaction.atomic():
-                _wait_briefly_for_locks()
-                states = [_observed(row).value for row in claimed]
-            _log_each(claimed, states)
-            return states
+            return _apply_observed(claimed)
         except Exception as error:
             log.info("results one by one", extra={"reason": type(error).__name__, "count": len(claimed)})
     return [_apply_safely(row) for row in claimed]
@@ -112,11 +124,7 @@ def _apply_together(claimed: list[Claimed]) -> list[str]:
 def _apply_safely(claimed: Claimed) -> str:
     try:
         try:
-            with transaction.atomic():
-                _wait_briefly_for_locks()
-                state = _observed(claimed).value
-            _log_each([claimed], [state])
-            return state
+            return _apply_observed([claimed])[0]
         except LeaseLostError:
             raise
         except Exception as error:
@@ -133,23 +141,24 @@ def _apply_safely(claimed: Claimed) -> str:
         return "lost"
 
 
-def _observed(claimed: Claimed) -> State:
-    """apply_one in a span: child of what the Consumer says its work was part of."""
-    if not tracing.ON:
-        return apply_one(claimed, savepoint=False)
-    names = {"webhook_id": claimed.webhook_id, "transaction_id": str(claimed.transaction_id)}
-    with tracing.tracer.span("apply result", "consumer", context.traceparent_of(claimed.body), names):
-        return apply_one(claimed, savepoint=False)
-
-
-def _log_each(claimed: list[Claimed], states: list[str]) -> None:
-    """After the commit: what is not committed has not happened."""
-    if not settings.LOG_EACH:
-        return
-    for row, state in zip(claimed, states, strict=True):
-        names = {"webhook_id": row.webhook_id, "transaction_id": str(row.transaction_id), "door": row.door}
-        request_id = context.correlation_of(row.body)
-        log.info("result settled", extra={**names, "state": state, "request_id": request_id})
+def _apply_observed(claimed: list[Claimed]) -> list[str]:
+    """apply_together, with its spans and lines after the commit: what is not committed has not happened."""
+    began = time.monotonic()
+    settlements = apply_together(claimed)
+    if tracing.ON:
+        ended, took_ns = time.time_ns(), round((time.monotonic() - began) * 1e9)
+        for row in claimed:
+            # Child of what the Consumer says its work was part of.
+            names = {"webhook_id": row.webhook_id, "transaction_id": str(row.transaction_id)}
+            parent = context.traceparent_of(row.body)
+            tracing.tracer.past("apply result", "consumer", parent, names, ended - took_ns, ended)
+    if settings.LOG_EACH:
+        for each in settlements:
+            row = each.claimed
+            names = {"webhook_id": row.webhook_id, "transaction_id": str(row.transaction_id), "door": row.door}
+            request_id = context.correlation_of(row.body)
+            log.info("result settled", extra={**names, "state": each.state.value, "request_id": request_id})
+    return [each.state.value for each in settlements]
 
 
 def _wait_briefly_for_locks() -> None:

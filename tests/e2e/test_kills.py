@@ -39,9 +39,9 @@ def test_the_relay_killed_after_its_claim_loses_nothing(stack):
 @pytest.mark.parametrize(
     ("point", "when", "skip"),
     [
-        ("webhooks.services:_apply_together", "after", 0),  # results applied and committed, the task not acknowledged
-        ("webhooks.services:apply_one", "before", 5),  # claimed, not applied
-        ("webhooks.inbox:settle", "after", 5),  # applied and settled, not committed
+        ("webhooks.services:_apply_group", "after", 0),  # results applied and committed, the task not acknowledged
+        ("webhooks.services:apply_together", "before", 0),  # claimed, not applied
+        ("webhooks.inbox:settle", "after", 0),  # applied and settled, not committed
     ],
     ids=["after the commit, before the ack", "after the claim", "inside the transaction"],
 )

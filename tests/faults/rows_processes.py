@@ -79,9 +79,9 @@ def four_relays(run):
 )
 def worker_child(run):
     for point, when, skip in (
-        ("webhooks.services:apply_one", "before", 3),
-        ("webhooks.inbox:settle", "after", 3),
-        ("webhooks.services:_apply_together", "after", 0),
+        ("webhooks.services:apply_together", "before", 1),
+        ("webhooks.inbox:settle", "after", 1),
+        ("webhooks.services:_apply_group", "after", 0),
     ):
         world = run.world
         world.stack.marker("worker").unlink(missing_ok=True)

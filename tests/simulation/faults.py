@@ -70,7 +70,7 @@ class Faults:
     def _freeze(self) -> None:
         self.world.losses += 1
         process = self.random.choice(self.world.processes)
-        process.frozen_until = self.world.scheduler.now + self.random.choice(FREEZE_SECONDS)
+        process.freeze(self.random.choice(FREEZE_SECONDS), after_steps=self.random.choice((0, 0, 1, 2, 3, 4, 6, 9)))
 
     def _broker_down(self) -> None:
         if self.world.broker.up:

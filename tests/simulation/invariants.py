@@ -124,16 +124,15 @@ class Watch:
         sent = {result.webhook_id: result for result in world.consumer.results}
         if len(inbox) != len(list(world.database.rows("inbox"))) or set(inbox) != set(sent):
             raise Broken("the inbox has not exactly the results that were sent")
-        settled = Counter(
-            (entry["webhook_id"], entry["state"])
-            for entry in world.database.rows("history")
-            if entry["kind"] == "result"
-        )
+        told: dict[str, list[str]] = {webhook_id: [] for webhook_id in inbox}
+        for entry in world.database.rows("history"):
+            if entry["kind"] == "result":
+                told[entry["webhook_id"]].append(entry["state"])
         for webhook_id, row in inbox.items():
             if row["state"] not in {"applied", "noop", "conflict", "superseded"}:
                 raise Broken(f"result {webhook_id} ended {row['state']}: {row['reason']}")
-            if settled[webhook_id, row["state"]] != 1:
-                raise Broken(f"result {webhook_id} is {row['state']}, its history says otherwise")
+            if told[webhook_id] != [row["state"]]:
+                raise Broken(f"result {webhook_id} is {row['state']}, its history says {told[webhook_id]}")
         for txn in world.database.rows("txn"):
             finals = {
                 result.outcome

@@ -25,6 +25,7 @@ class Process:
         self.wake_at = 0.0
         # SIGSTOP: not even what it waits for wakes it before.
         self.frozen_until = 0.0
+        self._freeze: tuple[int, float] | None = None
         self.until: Callable[[], bool] | None = None
         self.dead = False
         # What lives and dies with the process: database session, connections, publishers.
@@ -55,12 +56,27 @@ class Process:
             if self.greenlet.dead:
                 self.restart()
 
+    def freeze(self, seconds: float, after_steps: int) -> None:
+        """At once, or in the middle of what it does next: most of the time it sleeps."""
+        self._freeze = (after_steps, seconds)
+        if not after_steps:
+            self.count_down()
+
+    def count_down(self) -> None:
+        """Called at each of its steps."""
+        if self._freeze is None:
+            return
+        steps, seconds = self._freeze
+        self._freeze = (steps - 1, seconds)
+        if steps <= 0:
+            self._freeze, self.frozen_until = None, self.scheduler.now + seconds
+
     def restart(self) -> None:
         """What it had is gone with it."""
         for belonging in list(self.belongings.values()):
             belonging.vanish()
         self._start()
-        self.frozen_until = 0.0
+        self.frozen_until, self._freeze = 0.0, None
         self.wake_at = self.scheduler.now + self.scheduler.random.uniform(0.1, 3.0)
 
 
@@ -85,6 +101,7 @@ class Scheduler:
         if process.dead:
             raise Dead
         self.trace.append(what)
+        process.count_down()
         self._hub.switch()
         return process
 

@@ -45,7 +45,13 @@ class Cursor:
         return self._rows
 
     def execute(self, statement: str, parameters: Any = None) -> None:
-        words = _flat(statement)
+        """Several statements at once as psycopg2 sends them, but one after the other: a process may end between two."""
+        for words in filter(None, _flat(statement).split("; ")):
+            count = words.count("%s")
+            self._execute(words.removesuffix(";"), parameters[:count] if count else parameters)
+            parameters = parameters[count:] if count else parameters
+
+    def _execute(self, words: str, parameters: Any) -> None:
         beginning, run = next((known for known in _STATEMENTS if words.startswith(known[0])), (words, None))
         if run is None:
             raise NotImplementedError(f"the simulated database knows no such statement; teach it ({__file__}): {words}")
@@ -95,34 +101,32 @@ def _insert_parts(words: str) -> tuple[list[str], list[str]]:
 
 
 def _settle(database: Database, session: Session, words: str, parameters: Any) -> list[Any]:
-    """UPDATE webhooks_inboxmessage SET … WHERE column = %s AND …: read from the statement itself."""
-    assignments, conditions = _update_parts(words)
-    given, now = iter(parameters), database.clock()
-    changes = {}
-    for column, expression in assignments:
-        if expression == "NULL":
-            changes[column] = None
-        elif expression == "%s":
-            changes[column] = next(given)
-        elif expression == _NOW:
-            changes[column] = now
-        else:
-            assert expression == f"{_NOW} + make_interval(secs => %s)", expression
-            changes[column] = now + timedelta(seconds=next(given))
-    wanted = [(column, next(given)) for column in conditions]
-    done = database.update(
-        "inbox", lambda values: all(values[column] == value for column, value in wanted), lambda _: changes, session
-    )
+    """inbox._SETTLE. Which columns must agree for a row to change is read from the statement."""
+    names, conditions = _update_parts(words)
+    now, done = database.clock(), 0
+    for values in zip(*parameters, strict=True):
+        new = dict(zip(names, values, strict=True))
+        changes = {"state": new["state"], "reason": new["reason"], "lease_token": None}
+        changes["applied_at"] = now if new["state"] == "applied" else None
+        if new["wait"] is not None:
+            changes["due_at"] = now + timedelta(seconds=new["wait"])
+        changes |= {name: new[name] for name in ("transaction_id", "type", "attempts") if new[name] is not None}
+        wanted = [(column, new[name]) for column, name in conditions]
+        done += database.update(
+            "inbox",
+            lambda there, wanted=wanted: all(there[column] == value for column, value in wanted),
+            lambda _, changes=changes: changes,
+            session,
+        )
     return [()] * done
 
 
 @cache
-def _update_parts(words: str) -> tuple[list[tuple[str, str]], list[str]]:
-    head, _, tail = words.partition(" WHERE ")
-    assignments = [tuple(part.split(" = ", 1)) for part in head.partition(" SET ")[2].split(", ")]
-    conditions = tail.split(" AND ")
-    assert all(condition.endswith(" = %s") for condition in conditions), words
-    return assignments, [condition.removesuffix(" = %s") for condition in conditions]  # type: ignore[return-value]
+def _update_parts(words: str) -> tuple[list[str], list[tuple[str, str]]]:
+    """The columns of the rows it is given, and from its conditions: column of the table, column of those rows."""
+    names = re.findall(r" AS new\(([^()]*)\)", words)[0].split(", ")
+    conditions = words.rpartition(" WHERE ")[2].split(" AND ")
+    return names, [re.fullmatch(r"row\.(\w+) = new\.(\w+)", condition).groups() for condition in conditions]
 
 
 def claim_results(database: Database, values: dict[str, Any]) -> list[Any]:
@@ -153,45 +157,46 @@ def claim_results(database: Database, values: dict[str, Any]) -> list[Any]:
     return found
 
 
-def _lock_txn(database: Database, session: Session, words: str, parameters: Any) -> list[Any]:
-    """SELECT status, version, updated_at FROM transactions_transaction WHERE id = %s, locked if it says so."""
-    for row, values in database.select("txn", lambda there: there["id"] == parameters[0], session):
-        there = database.lock(row, session) if words.endswith("FOR UPDATE") else values
-        return [(there["status"], there["version"], there["updated_at"])]
-    return []
+def _lock_txns(database: Database, session: Session, words: str, parameters: Any) -> list[Any]:
+    """applying._LOCK, in the order of the ids; locked if it says so."""
+    found = database.select("txn", lambda there: there["id"] in parameters[0], session)
+    rows = []
+    for row, values in sorted(found, key=lambda pair: pair[1]["id"]):
+        there = database.lock(row, session) if words.endswith("ORDER BY id FOR UPDATE") else values
+        rows.append((there["id"], there["status"], there["version"], there["updated_at"]))
+    return rows
 
 
-def _apply(database: Database, session: Session, words: str, given: Any) -> list[Any]:
-    """applying._APPLY: the transaction, the history of its change and of the result."""
-    final = given["final"]
-
-    def change(there: Values) -> Values:
-        changes = {"status": given["status"], "updated_at": given["now"]}
+def _change(database: Database, session: Session, words: str, parameters: Any) -> list[Any]:
+    """applying._CHANGE."""
+    done = 0
+    for txn_id, status, at, _, final, failure in zip(*parameters, strict=True):
+        changes = {"status": status, "updated_at": at}
         if final:
-            changes |= {"processed_at": given["now"], "error": given["error"], "overdue": False}
-        return changes
-
-    done = database.update("txn", lambda there: there["id"] == given["id"], change, session)
-    if done:
-        entry = {"transaction_id": given["id"], "kind": "change", "state": "", "webhook_id": "", "type": ""}
-        database.insert("history", {**entry, "id": database.next_id(), "status": given["status"]}, session)
-        _note(database, session, words, given)
+            changes |= {"processed_at": at, "error": failure, "overdue": False}
+        done += database.update(
+            "txn",
+            lambda there, txn_id=txn_id: there["id"] == txn_id,
+            lambda _, changes=changes: changes,
+            session,
+        )
     return [()] * done
 
 
-def _note(database: Database, session: Session, words: str, given: Any) -> list[Any]:
-    entry = {"transaction_id": given["id"], "kind": "result", "state": given["state"], "status": ""}
-    entry |= {"id": database.next_id(), "webhook_id": given["webhook_id"], "type": given["type"]}
-    database.insert("history", entry, session)
+def _note(database: Database, session: Session, words: str, parameters: Any) -> list[Any]:
+    """applying._NOTE."""
+    names = ("transaction_id", "kind", "at", "version", "status", "by", "webhook_id", "type", "state", "door")
+    for values in zip(*parameters, strict=True):
+        database.insert("history", {**dict(zip(names, values, strict=True)), "id": database.next_id()}, session)
     return [()]
 
 
 _STATEMENTS: list[tuple[str, Callable[[Database, Session, str, Any], list[Any]]]] = [
     ("SET LOCAL lock_timeout", _set_lock_timeout),
     ("INSERT INTO webhooks_inboxmessage", _record),
-    ("UPDATE webhooks_inboxmessage SET", _settle),
-    ("SELECT status, version, updated_at FROM transactions_transaction", _lock_txn),
-    ("WITH txn AS ( UPDATE transactions_transaction", _apply),
+    ("UPDATE webhooks_inboxmessage AS row", _settle),
+    ("SELECT id, status, version, updated_at FROM transactions_transaction", _lock_txns),
+    ("UPDATE transactions_transaction AS txn", _change),
     ("INSERT INTO transactions_historyentry", _note),
 ]
 

@@ -101,7 +101,7 @@ def work_the_inbox(seed):
                 elif kind == "failed":
                     yield inbox.retry_failed(row, "raised")
                 else:
-                    inbox.settle(row, inbox.State.APPLIED, type="t")
+                    inbox.settle([inbox.Settlement(row, inbox.State.APPLIED, type="t")])
             except inbox.LeaseLostError:
                 yield "lost"
         else:

@@ -206,11 +206,17 @@ def simulated() -> Iterator[None]:
             inbox,
             {
                 "ReusedWebhookId": orm.Model(_database, "reused"),
-                "InboxMessage": inbox_rows, "transaction": atomic, "connection": postgres, "database_now": _database_now,
+                "InboxMessage": inbox_rows, "transaction": atomic, "connection": postgres,
             },
         ),
         (receiving, {"transaction": atomic, "log": Silence(), "nudge": SimpleNamespace(poke=lambda: None)}),
-        (services, {"transaction": atomic, "connection": postgres, "time": time, "log": Silence()}),
+        (
+            services,
+            {
+                "transaction": atomic, "connection": postgres, "time": time, "log": Silence(),
+                "database_now": _database_now,
+            },
+        ),
         (applying, {"connection": postgres}),
         (transactions, {"datetime": Datetime}),
     ]  # fmt: skip

@@ -31,6 +31,11 @@ def result(txn_id, outcome="succeeded", version=1, data=None, error=None, webhoo
     return Result(webhook_id, f"transaction.{outcome}", txn_id, version, data, error, "webhook")
 
 
+def apply_result(one):
+    (verdict,) = services.apply_results([one])
+    return verdict
+
+
 def outbox_rows():
     with connection.cursor() as cursor:
         cursor.execute("SELECT type, sequence, body FROM outbox_outboxmessage ORDER BY sequence, id")
@@ -40,7 +45,7 @@ def outbox_rows():
 def test_a_success_is_applied_and_leaves_the_version(txn):
     txn.overdue = True
     txn.save()
-    assert services.apply_result(result(txn.id, data={"ref": "r-1"})) is Verdict.APPLY
+    assert apply_result(result(txn.id, data={"ref": "r-1"})) is Verdict.APPLY
     after = Transaction.objects.get()
     assert (after.status, after.version, after.processed_data, after.error) == ("succeeded", 1, {"ref": "r-1"}, None)
     assert (after.overdue, after.check_at, after.processed_at) == (False, None, after.updated_at)
@@ -54,16 +59,16 @@ def test_a_success_is_applied_and_leaves_the_version(txn):
 
 
 def test_a_failure_keeps_its_error(txn):
-    services.apply_result(result(txn.id, "failed", error={"code": "NO_FUNDS", "message": "x"}))
+    apply_result(result(txn.id, "failed", error={"code": "NO_FUNDS", "message": "x"}))
     assert Transaction.objects.get().error == {"code": "NO_FUNDS", "message": "x"}
 
 
 def test_processing_is_no_outcome(txn):
-    assert services.apply_result(result(txn.id, "processing")) is Verdict.APPLY
+    assert apply_result(result(txn.id, "processing")) is Verdict.APPLY
     after = Transaction.objects.get()
     assert (after.status, after.processed_at, after.check_at) == ("processing", None, txn.check_at)
-    assert services.apply_result(result(txn.id, "processing", webhook_id="msg_2")) is Verdict.NOOP
-    assert services.apply_result(result(txn.id, webhook_id="msg_3")) is Verdict.APPLY
+    assert apply_result(result(txn.id, "processing", webhook_id="msg_2")) is Verdict.NOOP
+    assert apply_result(result(txn.id, webhook_id="msg_3")) is Verdict.APPLY
 
 
 @pytest.mark.parametrize(
@@ -77,9 +82,9 @@ def test_processing_is_no_outcome(txn):
     ],
 )
 def test_a_terminal_status_never_changes(txn, first, second, version, verdict):
-    services.apply_result(result(txn.id, first, data={"n": 1}))
+    apply_result(result(txn.id, first, data={"n": 1}))
     before = represent(Transaction.objects.get())
-    assert services.apply_result(result(txn.id, second, version, data={"n": 2}, webhook_id="msg_2")) is verdict
+    assert apply_result(result(txn.id, second, version, data={"n": 2}, webhook_id="msg_2")) is verdict
     assert represent(Transaction.objects.get()) == before
     told = HistoryEntry.objects.filter(webhook_id="msg_2").values_list("state", flat=True)
     assert list(told) == ([] if verdict is Verdict.UNMATCHED else [verdict.value])
@@ -89,20 +94,20 @@ def test_a_result_for_an_older_version_is_superseded_and_for_a_later_one_unmatch
     with transaction.atomic():
         services.update(Transaction.objects.select_for_update().get(), {"description": "x"})
     before = represent(Transaction.objects.get())
-    assert services.apply_result(result(txn.id, version=1)) is Verdict.SUPERSEDED
-    assert services.apply_result(result(txn.id, version=3)) is Verdict.UNMATCHED
+    assert apply_result(result(txn.id, version=1)) is Verdict.SUPERSEDED
+    assert apply_result(result(txn.id, version=3)) is Verdict.UNMATCHED
     assert represent(Transaction.objects.get()) == before
-    assert services.apply_result(result(txn.id, version=2)) is Verdict.APPLY
+    assert apply_result(result(txn.id, version=2)) is Verdict.APPLY
 
 
 def test_a_canceled_transaction_takes_no_result(txn):
     services.cancel(txn)
-    assert services.apply_result(result(txn.id)) is Verdict.CONFLICT
+    assert apply_result(result(txn.id)) is Verdict.CONFLICT
     assert Transaction.objects.get().status == "canceled"
 
 
 def test_an_unknown_transaction_is_unmatched_and_leaves_no_history(db):
-    assert services.apply_result(result(uuid4())) is Verdict.UNMATCHED
+    assert apply_result(result(uuid4())) is Verdict.UNMATCHED
     assert not HistoryEntry.objects.exists()
 
 
@@ -207,6 +212,28 @@ def test_of_ten_changes_with_one_tag_one_wins(api_key):
     assert (Transaction.objects.get().version, len(outbox_rows())) == (2, 2)
 
 
+def test_of_two_results_at_once_the_second_stands_and_keeps_what_only_the_first_said(txn):
+    started = result(txn.id, "processing", data={"step": 1})
+    settled = result(txn.id, "failed", error={"code": "NO_FUNDS", "message": "x"}, webhook_id="msg_2")
+    late = result(txn.id, "processing", webhook_id="msg_3")
+    unknown = result(uuid4(), webhook_id="msg_4")
+    verdicts = services.apply_results([started, unknown, settled, late])
+    assert verdicts == [Verdict.APPLY, Verdict.UNMATCHED, Verdict.APPLY, Verdict.NOOP]
+    after = Transaction.objects.get()
+    assert (after.status, after.processed_data) == ("failed", {"step": 1})
+    assert after.error == {"code": "NO_FUNDS", "message": "x"} and after.processed_at == after.updated_at
+    told = list(after.history.order_by("id").values_list("kind", "status", "webhook_id", "state"))
+    assert told[1:] == [
+        ("change", "processing", "", ""),
+        ("result", "", "msg_1", "applied"),
+        ("change", "failed", "", ""),
+        ("result", "", "msg_2", "applied"),
+        ("result", "", "msg_3", "noop"),
+    ]
+    times = list(after.history.order_by("id").values_list("at", flat=True))
+    assert times == sorted(times) and times[1] < times[3]
+
+
 @pytest.mark.postgres
 @pytest.mark.django_db(transaction=True)
 def test_a_cancellation_and_a_result_at_once_leave_one_outcome(api_key):
@@ -215,7 +242,7 @@ def test_a_cancellation_and_a_result_at_once_leave_one_outcome(api_key):
 
     def apply():
         with transaction.atomic():
-            return services.apply_result(result(txn_id))
+            return apply_result(result(txn_id))
 
     canceled, verdict = at_once([lambda: Api(Client(), api_key).request("DELETE", path), apply])
     status = Transaction.objects.get().status
@@ -233,7 +260,7 @@ def test_an_overdue_transaction_is_flagged_once_and_a_late_result_still_applies(
     late = Transaction.objects.get()
     assert (late.overdue, late.status, late.version) == (True, "pending", 1)
     assert late.updated_at > txn.updated_at
-    assert services.apply_result(result(txn.id)) is Verdict.APPLY
+    assert apply_result(result(txn.id)) is Verdict.APPLY
     assert not Transaction.objects.get().overdue
 
 

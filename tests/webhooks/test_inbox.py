@@ -16,6 +16,7 @@ from django.db.models.functions import Now
 
 from outbox.models import OutboxMessage
 from tests.conftest import new_transaction
+from tests.stack import wait_for
 from tests.transactions.threads import at_once, in_thread
 from transactions.models import HistoryEntry, Transaction
 from webhooks import inbox, services, tasks
@@ -226,8 +227,7 @@ def test_a_result_that_ends_every_worker_is_dead_and_visible_and_its_neighbours_
         poison = [row for row in batch if row.webhook_id == "msg_4"]
         if poison and poison[0].attempts <= settings.INBOX_MAX_ATTEMPTS:
             continue  # the worker died here, with all that it had claimed
-        for row in batch:
-            services.apply_one(row)
+        services.apply_together(batch)
     row = InboxMessage.objects.get(state="dead")
     assert row.webhook_id == "msg_4" and "5 times" in row.reason and row.lease_token is None
     assert_each_changed_once([txn_id for txn_id in ids if txn_id != ids[4]])
@@ -238,13 +238,13 @@ def test_a_batch_ends_before_its_lease_does(results, settings, monkeypatch):
     results(25)
     clock = [1000.0]
     monkeypatch.setattr(services.time, "monotonic", lambda: clock[0])
-    real = services.apply_one
+    real = services.apply_together
 
-    def slow(claimed, **options):
-        clock[0] += 1.0
-        return real(claimed, **options)
+    def slow(claimed):
+        clock[0] += len(claimed)
+        return real(claimed)
 
-    monkeypatch.setattr(services, "apply_one", slow)
+    monkeypatch.setattr(services, "apply_together", slow)
     # 20 together take 20 s, which is over half the lease; the 5 others go back at once instead of at its end.
     assert services.apply_due(budget_seconds=18) == {"applied": 20}
     left = InboxMessage.objects.filter(state="received")
@@ -270,20 +270,47 @@ def test_reapply_takes_a_failed_result_from_its_worker_and_it_is_applied_once(re
     assert_each_changed_once(ids)
 
 
+@pytest.mark.postgres
+def test_twenty_results_cost_the_round_trips_of_one(results, django_assert_num_queries):
+    ids = results(20)
+    claimed = inbox.claim(20)
+    # Savepoint and its release are those of the test around it: a worker sends BEGIN and COMMIT in their place.
+    with django_assert_num_queries(6) as sent:
+        services.apply_together(claimed)
+    assert [query["sql"].split()[0] for query in sent] == ["SAVEPOINT", "SET", "SELECT", "UPDATE", "UPDATE", "RELEASE"]
+    assert_each_changed_once(ids)
+
+
+def test_results_of_one_transaction_in_one_batch_are_judged_one_after_the_other(results):
+    (txn_id,) = results(1)
+    for number, outcome in enumerate(["processing", "processing", "failed"]):
+        record(f"msg_more_{number}", body_of(txn_id, outcome), transaction_id=txn_id)
+    # In the order in which they came: the success of `results` was the first.
+    assert apply() == {"applied": 1, "noop": 2, "conflict": 1}
+    states = list(HistoryEntry.objects.filter(transaction_id=txn_id).order_by("id").values_list("kind", "state"))
+    assert states[-5:] == [
+        ("change", ""),
+        ("result", "applied"),
+        ("result", "noop"),
+        ("result", "noop"),
+        ("result", "conflict"),
+    ]
+
+
 # --- one bad result, and a bad moment of the database
 
 
 def poison(monkeypatch, bad, error):
-    """apply_result raises `error` for the transaction `bad`, after it has written something."""
-    real = services.transactions.apply_result
+    """apply_results raises `error` when the transaction `bad` is among them, after it has written something."""
+    real = services.transactions.apply_results
 
-    def wrapped(result):
-        verdict = real(result)
-        if result.transaction_id == bad:
+    def wrapped(results):
+        verdicts = real(results)
+        if bad in {result.transaction_id for result in results}:
             raise error
-        return verdict
+        return verdicts
 
-    monkeypatch.setattr("webhooks.services.transactions.apply_result", wrapped)
+    monkeypatch.setattr("webhooks.services.transactions.apply_results", wrapped)
 
 
 def test_one_bad_result_costs_its_batch_nothing_and_leaves_nothing_half_done(results, monkeypatch):
@@ -328,6 +355,13 @@ def test_a_database_that_goes_away_in_a_batch_hands_all_of_it_back_without_an_at
     assert_each_changed_once(ids)
 
 
+def somebody_waits():
+    """For us."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid)))")
+        return cursor.fetchone()[0]
+
+
 def test_only_what_the_statement_or_its_values_did_counts_as_the_results_own():
     assert database_trouble(RuntimeError("database is locked")) is Trouble.NONE
     assert database_trouble(OperationalError("database is locked")) is Trouble.BUSY
@@ -339,18 +373,18 @@ class TestDatabase:
 
     def test_a_backend_killed_in_the_middle_costs_nothing(self, results, monkeypatch):
         ids = results(10)
-        real, calls = services.transactions.apply_result, []
+        real, calls = services.inbox.settle, []
 
-        def wrapped(result):
-            calls.append(result)
-            if len(calls) == 4:
+        def wrapped(settlements):
+            calls.append(settlements)
+            if len(calls) == 1:
                 with connection.cursor() as cursor:
                     cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
-            return real(result)
+            return real(settlements)
 
-        monkeypatch.setattr("webhooks.services.transactions.apply_result", wrapped)
+        monkeypatch.setattr("webhooks.services.inbox.settle", wrapped)
         assert apply() == {"applied": 10}
-        assert len(calls) > 10, "the first try was cut"
+        assert [len(each) for each in calls] == [10, *[1] * 10], "the first try was cut"
         assert_each_changed_once(ids)
 
     def test_a_commit_whose_answer_is_lost_is_not_applied_again(self, results, monkeypatch):
@@ -389,28 +423,21 @@ class TestDatabase:
         assert apply() == {"applied": 1}
         assert_each_changed_once(ids)
 
-    def test_a_deadlock_with_somebody_who_locks_in_the_other_order_is_survived(self, results, monkeypatch):
+    def test_a_deadlock_with_somebody_who_locks_in_the_other_order_is_survived(self, results):
         ids = sorted(results(2))
-        theirs, ours = threading.Event(), threading.Event()
-        real = services.transactions.apply_result
-
-        def wrapped(result):
-            verdict = real(result)
-            ours.set()
-            return verdict
+        theirs = threading.Event()
 
         def rival():
             try:
                 with transaction.atomic():
                     Transaction.objects.select_for_update().get(id=ids[1])
                     theirs.set()
-                    assert ours.wait(10)
+                    wait_for(somebody_waits, 10, "the worker has the first and waits for the second")
                     Transaction.objects.select_for_update().get(id=ids[0])
             except OperationalError:
                 return "rolled back"
             return "committed"
 
-        monkeypatch.setattr("webhooks.services.transactions.apply_result", wrapped)
         other = in_thread(rival)
         assert theirs.wait(10)
         counts = apply()

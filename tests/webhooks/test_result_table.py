@@ -305,10 +305,10 @@ def test_a_result_that_cannot_be_applied_is_retried_and_ends_dead_with_its_error
     settings.INBOX_MAX_ATTEMPTS = 2
     sender.post(body_of(txn["id"]), "msg_f")
 
-    def explode(result):
+    def explode(results):
         raise RuntimeError("boom")
 
-    monkeypatch.setattr("webhooks.services.transactions.apply_result", explode)
+    monkeypatch.setattr("webhooks.services.transactions.apply_results", explode)
     assert apply() == {"failed": 1} and state_of("msg_f") == "failed"
     InboxMessage.objects.update(due_at=row_of(txn).created_at)
     assert apply() == {"dead": 1}
@@ -340,9 +340,10 @@ def test_a_worker_that_lost_its_lease_applies_nothing(sender, txn):
     InboxMessage.objects.update(due_at=row_of(txn).created_at)
     (fresh,) = inbox.claim(10)
     with pytest.raises(inbox.LeaseLostError):
-        services.apply_one(stale)
+        services.apply_together([stale])
     assert row_of(txn).status == "pending"
-    assert services.apply_one(fresh) == "applied" and row_of(txn).status == "succeeded"
+    (settled,) = services.apply_together([fresh])
+    assert settled.state == "applied" and row_of(txn).status == "succeeded"
 
 
 def test_a_result_that_kills_its_worker_is_found_alone_and_ends_dead(sender, api, settings):

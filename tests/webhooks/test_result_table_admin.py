@@ -172,10 +172,10 @@ def test_a_failing_apply_shows_failed_with_the_error_then_dead(sender, shown, tx
     settings.INBOX_MAX_ATTEMPTS = 2
     sender.post(body_of(txn["id"]), "msg_f")
 
-    def explode(result):
+    def explode(results):
         raise RuntimeError("boom in the rules")
 
-    monkeypatch.setattr("webhooks.services.transactions.apply_result", explode)
+    monkeypatch.setattr("webhooks.services.transactions.apply_results", explode)
     apply()
     row, text = assert_shown(shown, "msg_f", "failed", "tried again by itself", txn)
     assert "boom in the rules" in text and row.attempts == 1
