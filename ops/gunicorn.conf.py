@@ -1,16 +1,51 @@
 """Gunicorn for both web servers, Producer and Consumer; the address comes from the command line."""
 
 import gc
+import json
 import os
 import time
+import uuid
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from gunicorn import util
 from gunicorn.workers.gthread import ThreadWorker
 
 # How long (seconds) a process whose threads are all busy leaves a new connection to the others. Shorter than a scheduler's
 # turn: one process gets them all again; longer: all are busy, and a connection that anybody could have waits.
 HEAD_START = 0.05
+
+
+# What went wrong before the application saw a request. No word of the request is repeated.
+REFUSALS = {
+    400: "The request is not well-formed HTTP/1.1.",
+    414: "The request line is too long.",
+    417: "Of expectations the server knows 100-continue alone.",
+    431: "The request has too many headers, or one of them is too long.",
+    501: "The server knows no transfer coding but chunked.",
+}
+
+
+def write_problem(sock: Any, status: int, reason: str, message: str) -> None:
+    """Gunicorn's own errors as problem documents (RFC 9457), like the application's; `message` is in the log."""
+    request_id = str(uuid.uuid4())
+    problem = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
+    if status in REFUSALS:
+        problem["detail"] = REFUSALS[status]
+    body = json.dumps({**problem, "instance": f"urn:uuid:{request_id}"}, separators=(",", ":"))
+    lines = [
+        f"HTTP/1.1 {status} {reason}",
+        "Connection: close",
+        "Content-Type: application/problem+json",
+        f"Content-Length: {len(body)}",
+        "Cache-Control: no-store",
+        f"X-Request-ID: {request_id}",
+    ]
+    util.write_nonblock(sock, ("\r\n".join([*lines, "", body])).encode("ascii"))
+
+
+util.write_error = write_problem
 
 
 class SharingWorker(ThreadWorker):
@@ -73,7 +108,7 @@ max_requests = 50_000
 max_requests_jitter = 5_000
 
 # The line and the headers of a request; bodies are limited by the application, per route.
-limit_request_line = 4094
+limit_request_line = 8190
 limit_request_fields = 64
 limit_request_field_size = 8190
 

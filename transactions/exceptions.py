@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework import exceptions
@@ -42,6 +42,9 @@ def as_problem(error: Exception) -> ProblemError | None:
         return error
     if isinstance(error, MalformedJsonError):
         return ProblemError("malformed-json", error.detail)
+    if isinstance(error, SuspiciousOperation):
+        # Django's word for input that it will not read, such as a thousand parameters.
+        return ProblemError("invalid-parameter", "The query string cannot be read: it has too many parameters.")
     # Read-only: a failover left us with the standby for a moment.
     read_only = getattr(error.__cause__, "pgcode", None) == READ_ONLY
     if isinstance(error, OperationalError | InterfaceError) or read_only:

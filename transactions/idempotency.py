@@ -98,13 +98,22 @@ def columns(claim: Claim, answer: Answer) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def waiting_for_key() -> Iterator[None]:
-    """Turns a lock timeout into ProblemError 409: the other request with this key takes too long."""
+    """Turns a lock timeout at the key's row into ProblemError 409: the other request with this key takes too long."""
     try:
         yield
     except OperationalError as error:
-        if getattr(error.__cause__, "pgcode", None) == LOCK_NOT_AVAILABLE:
+        if getattr(error.__cause__, "pgcode", None) == LOCK_NOT_AVAILABLE and _at_the_key(error.__cause__):
             raise ProblemError("idempotency-key-in-use", headers={"Retry-After": "1"}) from None
         raise
+
+
+def _at_the_key(cause: Any) -> bool:
+    """Whether that is what was waited for, and not another transaction's external_id or a locked table.
+
+    PostgreSQL says it in the first line of the error's context ("while inserting index tuple … in relation …"), in
+    whatever language; the lines after it are the statement, which names other tables too.
+    """
+    return IdempotencyKey._meta.db_table in (cause.diag.context or "").partition("\n")[0]
 
 
 def claim_key(claim: Claim, answer: Answer | None = None) -> bool:

@@ -16,6 +16,7 @@ from django.db.models.functions import Cast
 from django.http import QueryDict
 
 from outbox.ids import first_at
+from transactions.idempotency import read_key
 from transactions.models import IdempotencyKey, Transaction, owned_by
 from transactions.moments import FieldValueError, read_moment
 from transactions.money import CURRENCIES
@@ -69,9 +70,13 @@ def _by_currency(rows: Rows, value: str, _: int) -> Rows:
 
 
 def _by_key(rows: Rows, value: str, client_id: int) -> Rows:
+    try:
+        key = read_key(value)
+    except ProblemError:
+        raise invalid("idempotency_key", "must be as in the header: 1 to 255 printable ASCII characters.") from None
     row = (
         IdempotencyKey.objects.using(rows.db)
-        .filter(client_id=client_id, key=value)
+        .filter(client_id=client_id, key=key)
         .values_list("transactions", flat=True)
         .first()
     )
@@ -176,7 +181,11 @@ def _scope(client_id: int, given: dict[str, str]) -> bytes:
 
 
 def _cursor(last: UUID, scope: bytes) -> str:
-    return base64.urlsafe_b64encode(last.bytes + _sign(last.bytes, scope)).decode().rstrip("=")
+    return _spell(last.bytes + _sign(last.bytes, scope))
+
+
+def _spell(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
 def _read_cursor(cursor: str, scope: bytes) -> UUID:
@@ -185,7 +194,12 @@ def _read_cursor(cursor: str, scope: bytes) -> UUID:
     except (ValueError, UnicodeEncodeError):
         raise invalid("cursor", "take it from `next_cursor`.") from None
     last, signature = raw[:16], raw[16:]
-    if len(raw) != 16 + _SIGNATURE_BYTES or not hmac.compare_digest(signature, _sign(last, scope)):
+    # base64 spells the same bytes in several ways; ours is one of them.
+    if (
+        len(raw) != 16 + _SIGNATURE_BYTES
+        or _spell(raw) != cursor
+        or not hmac.compare_digest(signature, _sign(last, scope))
+    ):
         raise invalid("cursor", "take it from `next_cursor`, with the same filters.")
     return UUID(bytes=last)
 

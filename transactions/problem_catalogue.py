@@ -49,7 +49,7 @@ _PROBLEMS = (
     ),
     Problem(
         "idempotency-key-invalid", 400, "Idempotency-Key invalid",
-        "The key is not 1 to 255 printable ASCII characters, bare or quoted, or was sent twice.",
+        "The key is not 1 to 255 printable ASCII characters, bare or quoted.",
         "Send one key, such as a UUID.",
     ),
     Problem(

@@ -115,6 +115,20 @@ def require_match(request: Request, txn: Transaction, *, required: bool) -> None
         raise ProblemError("precondition-failed", headers={"ETag": etag(txn)})
 
 
+def is_known(request: Request, txn: Transaction) -> bool:
+    """Whether If-None-Match names what the transaction is now, by weak comparison."""
+    header = request.META.get("HTTP_IF_NONE_MATCH")
+    if header is None:
+        return False
+    return header.strip() == "*" or etag(txn) in [known.removeprefix("W/") for known in tags(header)]
+
+
+def refuse_known(request: Request, txn: Transaction) -> None:
+    """A change under If-None-Match is for what the caller has not seen (RFC 9110 section 13.1.2). Raises ProblemError 412."""
+    if is_known(request, txn):
+        raise ProblemError("precondition-failed", headers={"ETag": etag(txn)})
+
+
 class ApiView(APIView):
     """DRF's view with a shorter way through it: negotiation, authentication, the method; no parsers, renderers, versions.
 
@@ -269,12 +283,12 @@ class TransactionView(ApiView):
     http_method_names = ["get", "put", "patch", "delete", "head"]
 
     def get(self, request: Request, txn_id: str) -> HttpResponse:
-        """The transaction; 304 when the caller has it already."""
+        """The transaction; 304 when the caller has it already, 412 when it is not the one that If-Match asks for."""
         refuse_query(request.GET)
         txn = find(request, txn_id)
+        require_match(request, txn, required=False)
         tag = etag(txn)
-        asked = request.META.get("HTTP_IF_NONE_MATCH")
-        if asked is not None and (asked.strip() == "*" or tag in [known.removeprefix("W/") for known in tags(asked)]):
+        if is_known(request, txn):
             return without_content(304, {"ETag": tag})
         return answer(200, dumps(represent(txn)), {"ETag": tag})
 
@@ -296,6 +310,7 @@ class TransactionView(ApiView):
             if txn.status != "canceled":
                 services.lock_pending(txn)
                 require_match(request, txn, required=False)
+                refuse_known(request, txn)
             services.cancel(txn, traceparent(request))
             return Answer(204, "", {}, [str(txn.id)])
 
@@ -317,6 +332,7 @@ class TransactionView(ApiView):
             # RFC 9110 section 13.2.1: a precondition counts only where the request would succeed without it.
             services.lock_pending(txn)
             require_match(request, txn, required=True)
+            refuse_known(request, txn)
             values, errors = read(body, txn)
             if txn.external_id is not None and values.get("external_id", txn.external_id) != txn.external_id:
                 errors.append(FieldError(detail="Is set already and can never change.", pointer=pointer("external_id")))

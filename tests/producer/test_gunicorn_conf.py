@@ -1,14 +1,21 @@
 """Gunicorn's workers share what arrives at once, and keep nobody out for long."""
 
 import itertools
+import json
 import runpy
 import selectors
 import socket
+import subprocess
+import sys
 from concurrent.futures import Future
+from http import HTTPStatus
+from http.client import HTTPResponse
 from types import SimpleNamespace
 
 import pytest
 from gunicorn.config import Config
+
+from tests.stack import free_port, wait_for
 
 CONF = runpy.run_path("ops/gunicorn.conf.py")
 THREADS = 2
@@ -95,3 +102,46 @@ def test_a_free_thread_takes_the_next_at_once(worker, connect, clock):
     accept_all(worker)
     assert worker.nr_conns == THREADS
     assert worker.requests == THREADS
+
+
+REFUSED = {
+    "a request line over the limit": (b"GET /%s HTTP/1.1\r\nHost: a\r\n\r\n" % (b"x" * 8200), 414),
+    "a method in lower case": (b"get / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "two lengths": (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}", 400),
+    "a control character in a header": (b"GET / HTTP/1.1\r\nHost: a\r\nIdempotency-Key: secret\x01\r\n\r\n", 400),
+    "a header over the limit": (b"GET / HTTP/1.1\r\nHost: a\r\nX: %s\r\n\r\n" % (b"x" * 9000), 431),
+    "an unknown expectation": (b"GET / HTTP/1.1\r\nHost: a\r\nExpect: secret\r\n\r\n", 417),
+    "an unknown transfer coding": (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: secret\r\n\r\n", 501),
+}
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """Gunicorn with our settings before an application that nothing here reaches; its address."""
+    (folder := tmp_path_factory.mktemp("app")).joinpath("nothing.py").write_text("def app(environ, start): 1 / 0\n")
+    port = free_port()
+    command = [sys.executable, "-m", "gunicorn", "-c", "ops/gunicorn.conf.py", "--bind", f"127.0.0.1:{port}"]
+    process = subprocess.Popen([*command, "--pythonpath", str(folder), "nothing:app"], stderr=subprocess.DEVNULL)
+    wait_for(lambda: answers(port), 20, "gunicorn answers")
+    yield port
+    process.terminate()
+    process.wait(20)
+
+
+def answers(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_the_server_refuses_by_itself_is_a_problem_document_too(served, name):
+    request, status = REFUSED[name]
+    with socket.create_connection(("127.0.0.1", served), 10) as sock:
+        sock.sendall(request)
+        answer = HTTPResponse(sock)
+        answer.begin()
+        body = json.loads(answer.read())
+    assert (answer.status, answer.headers["Content-Type"]) == (status, "application/problem+json")
+    assert (body["type"], body["status"], body["title"]) == ("about:blank", status, HTTPStatus(status).phrase)
+    assert body["instance"] == f"urn:uuid:{answer.headers['X-Request-ID']}" and body["detail"]
+    assert "secret" not in str(body) and "\x01" not in str(body)

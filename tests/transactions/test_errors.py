@@ -520,6 +520,13 @@ def test_row_an_unknown_query_parameter_is_400_on_every_path(api, method, path):
     refused(answer, 400, "invalid-parameter")
 
 
+@pytest.mark.parametrize("query", ["a&" * 1001, "&" * 1001])
+@pytest.mark.parametrize("method, path", ENDPOINTS)
+def test_row_more_query_parameters_than_anybody_reads_are_400_on_every_path(api, method, path, query):
+    answer = api.request(method, f"{path}?{query}", new_transaction(), Idempotency_Key="k", If_Match="*")
+    refused(answer, 400, "invalid-parameter")
+
+
 @override_settings(API_RATE_PER_SECOND=1, API_RATE_BURST=2)
 def test_row_over_the_rate_is_429_with_retry_after(api):
     assert [api.get("transactions").status_code for _ in range(2)] == [200, 200]

@@ -1,5 +1,6 @@
 """One key, one effect, one answer: replayed, refused, waited for, and remembered after the answer is gone."""
 
+import contextlib
 import time
 import uuid
 from datetime import timedelta
@@ -235,6 +236,25 @@ def test_when_the_holder_rolls_back_or_dies_the_waiter_becomes_the_owner(api_key
     answer = waiting.result(30)
     assert (answer.status_code, answer["Idempotent-Replayed"]) == (201, "false")
     assert Transaction.objects.count() == 1
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("held", ["an external_id", "a table"])
+def test_a_wait_for_anything_but_the_key_is_503(api_key, held):
+    first = Api(Client(), api_key).create(new_transaction(external_id="E"))
+    raw = connection.get_new_connection({**connection.get_connection_params(), "connect_timeout": 3})
+    raw.autocommit = False
+    with contextlib.closing(raw), raw.cursor() as cursor:
+        if held == "a table":
+            cursor.execute("LOCK TABLE transactions_transaction IN ACCESS EXCLUSIVE MODE")
+        else:
+            # Its row is about to go; until then nobody can say whether the id is taken.
+            cursor.execute("UPDATE transactions_transaction SET external_id = 'F' WHERE id = %s", [first.json()["id"]])
+        answer = Api(Client(), api_key).create(new_transaction(external_id="E"), key="fresh")
+    assert (answer.status_code, answer.json()["type"].rsplit("/", 1)[1]) == (503, "service-unavailable")
+    assert int(answer["Retry-After"]) >= 1
+    assert not IdempotencyKey.objects.filter(key="fresh").exists()
 
 
 @pytest.mark.postgres

@@ -1,5 +1,6 @@
 """Lists: every row once, newest first, with cursors that cannot be forged and filters that mean what they say."""
 
+import string
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -129,9 +130,27 @@ def test_a_cursor_is_good_for_its_client_and_its_filters_only(api, other_api, ma
 
 def test_a_changed_cursor_is_refused(api, made):
     cursor = api.get("transactions?limit=5").json()["next_cursor"]
-    for index in range(0, len(cursor) - 1, 5):
+    for index in (*range(0, len(cursor), 5), len(cursor) - 1):
         other = "A" if cursor[index] != "A" else "B"
         assert api.get(f"transactions?cursor={cursor[:index]}{other}{cursor[index + 1 :]}").status_code == 400
+
+
+def test_a_cursor_has_one_spelling(api, made):
+    """Of 38 characters the last has four bits that base64 ignores."""
+    cursor = api.get("transactions?limit=5").json()["next_cursor"]
+    others = [cursor[:-1] + last for last in string.ascii_letters + string.digits + "-_" if last != cursor[-1]]
+    for other in (*others, f"{cursor}=", f"{cursor}==", f"{cursor} "):
+        assert api.get(f"transactions?cursor={quote(other)}").status_code == 400
+
+
+def test_the_key_of_a_filter_is_spelt_as_in_the_header(api):
+    created = api.create(key="k-1").json()["id"]
+    for spelling in ("k-1", '"k-1"'):
+        assert [row["id"] for row in api.get(f"transactions?idempotency_key={quote(spelling)}").json()["data"]] == [
+            created
+        ]
+    for spelling in ("", "x" * 256, "\u00e9", '""', '"k'):
+        assert api.get(f"transactions?idempotency_key={quote(spelling)}").status_code == 400
 
 
 def test_another_clients_rows_are_never_listed(api, other_api, made):

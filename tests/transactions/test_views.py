@@ -106,6 +106,22 @@ def test_if_none_match_is_compared_weakly_and_answered_304(api, wrap):
     assert answer["Cache-Control"] == api.get(path_of(txn))["Cache-Control"]
 
 
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize("wrap", ["{}", "W/{}", "*"])
+def test_a_change_under_if_none_match_is_for_what_the_caller_has_not_seen(api, method, wrap):
+    txn, tag = created(api)
+    answer = api.request(method, path_of(txn), new_transaction(), If_Match=tag, If_None_Match=wrap.format(tag))
+    assert (answer.status_code, answer["ETag"]) == (412, tag)
+    assert api.get(path_of(txn)).json() == txn
+    assert api.request("DELETE", path_of(txn), If_None_Match='"another"').status_code == 204
+
+
+def test_a_read_under_a_stale_if_match_is_412(api):
+    txn, tag = created(api)
+    assert api.get(path_of(txn), If_Match=tag).status_code == 200
+    assert api.get(path_of(txn), If_Match='"another"').status_code == 412
+
+
 @pytest.mark.parametrize("header", ['"other"', "{bare}", "nonsense {tag}", ""])
 def test_another_or_a_malformed_if_none_match_gets_the_whole(api, header):
     txn, tag = created(api)
@@ -241,7 +257,9 @@ def test_delete_cancels_keeps_the_row_and_may_be_repeated(api):
 
 def test_a_result_changes_the_etag_and_leaves_the_version(api):
     txn, tag = created(api)
-    services.apply_result(services.Result("msg_1", "transaction.processing", UUID(txn["id"]), 1, None, None, "webhook"))
+    services.apply_results(
+        [services.Result("msg_1", "transaction.processing", UUID(txn["id"]), 1, None, None, "webhook")]
+    )
     after = api.get(path_of(txn))
     assert (after.json()["status"], after.json()["version"]) == ("processing", 1)
     assert after["ETag"] != tag
@@ -251,8 +269,8 @@ def test_a_result_changes_the_etag_and_leaves_the_version(api):
 def test_history_tells_changes_events_and_results_oldest_first(api):
     txn, tag = created(api)
     api.request("PATCH", path_of(txn), {"description": "x"}, If_Match=tag)
-    services.apply_result(
-        services.Result("msg_1", "transaction.succeeded", UUID(txn["id"]), 2, {"ok": True}, None, "queue")
+    services.apply_results(
+        [services.Result("msg_1", "transaction.succeeded", UUID(txn["id"]), 2, {"ok": True}, None, "queue")]
     )
     data = api.get(f"{path_of(txn)}/events").json()["data"]
     assert [entry["at"] for entry in data] == sorted(entry["at"] for entry in data)
