@@ -34,6 +34,8 @@ def configuration() -> dict[str, object]:
         # Acknowledge after the work, and give the message back when the process dies in it.
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
+        # An unforeseen exception dead-letters a result; Celery's default acknowledges, that is loses, it.
+        "task_acks_on_failure_or_timeout": False,
         "worker_prefetch_multiplier": 1,
         "task_time_limit": 60,
         "task_soft_time_limit": 45,

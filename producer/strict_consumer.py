@@ -13,6 +13,16 @@ from outbox import topology
 
 log = logging.getLogger(__name__)
 
+# Of a message's headers, those that workers need, and only as text. Whatever else stands there is for Celery, and from
+# whoever can write to the queue.
+KEPT = frozenset(
+    {"lang", "task", "id", "root_id", "parent_id", "origin", "argsrepr", "kwargsrepr", "periodic_task_name"}
+)
+# Ticks and wake-ups are worth nothing after a while; a result is whenever it comes.
+EXPIRING = topology.TASK_QUEUE
+# As many characters as a row of a task's result has for it.
+MAX_ID = 255
+
 
 class StrictConsumer(Consumer):
     """The consumer of the Producer's workers."""
@@ -40,11 +50,39 @@ class StrictConsumer(Consumer):
 
         def handle_or_reject(message: Any) -> Any:
             try:
+                why = self._unfit(message)
+            except Exception as error:
+                return self.on_decode_error(message, error)
+            if why is not None:
+                return self._reject(message, why)
+            try:
                 return handle(message)
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 return self._reject(message, f"not a protocol 2 message ({type(error).__name__})")
 
         return handle_or_reject
+
+    def _unfit(self, message: Any) -> str | None:
+        """Why Celery must not see the message; None when it may, with what it has no business with taken out.
+
+        A delay or a link to other tasks holds it in the worker for ever, a time limit that is none takes a process out of the
+        pool for good, a past expiry loses it. Raises what decoding raises.
+        """
+        headers = message.headers or {}
+        if not (isinstance(headers.get("task"), str) and isinstance(headers.get("id"), str)):
+            return "not a task"
+        if len(headers["id"]) > MAX_ID:
+            return "not a valid task (its id is too long)"
+        triple = message.payload
+        if (
+            not isinstance(triple, list)
+            or [type(part) for part in triple] != [list, dict, dict]
+            or any(triple[2].values())
+        ):
+            return "not the body of a single task"
+        kept = KEPT | {"expires"} if (message.delivery_info or {}).get("routing_key") == EXPIRING else KEPT
+        message.headers = {name: value for name, value in headers.items() if name in kept and isinstance(value, str)}
+        return None
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """Not the declared encoding."""

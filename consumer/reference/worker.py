@@ -11,6 +11,11 @@ from processing import topology
 
 log = logging.getLogger("consumer.worker")
 
+# Of a message's headers, those that a worker needs, and only as text. Whatever else stands there is for Celery, and from
+# whoever can write to the queue.
+KEPT = frozenset({"lang", "task", "id", "root_id", "parent_id", "origin", "argsrepr", "kwargsrepr"})
+MAX_ID = 255
+
 
 class StrictConsumer(Consumer):
     """Celery's consumer with four answers changed; its own log whole bodies, acknowledge, or end the worker."""
@@ -39,6 +44,12 @@ class StrictConsumer(Consumer):
 
         def handle_or_dead_letter(message: Message) -> Any:
             try:
+                why = self._unfit(message)
+            except Exception as error:
+                return self.on_decode_error(message, error)
+            if why is not None:
+                return self._dead_letter(message, why)
+            try:
                 return handle(message)
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 # E.g. a task header over a body that is not Celery's triple: celery.worker.request raises ValueError,
@@ -46,6 +57,27 @@ class StrictConsumer(Consumer):
                 return self._dead_letter(message, f"not a protocol 2 message ({type(error).__name__})")
 
         return handle_or_dead_letter
+
+    def _unfit(self, message: Message) -> str | None:
+        """Why Celery must not see the message; None when it may, with what it has no business with taken out.
+
+        A delay or a link to other tasks holds it in the worker for ever, a time limit that is none takes a process out of the
+        pool for good, a past expiry loses it. Raises what decoding raises.
+        """
+        headers = message.headers or {}
+        if not (isinstance(headers.get("task"), str) and isinstance(headers.get("id"), str)):
+            return "not a task"
+        if len(headers["id"]) > MAX_ID:
+            return "not a valid task (its id is too long)"
+        triple = message.payload
+        if (
+            not isinstance(triple, list)
+            or [type(part) for part in triple] != [list, dict, dict]
+            or any(triple[2].values())
+        ):
+            return "not the body of a single task"
+        message.headers = {name: value for name, value in headers.items() if name in KEPT and isinstance(value, str)}
+        return None
 
     def on_decode_error(self, message: Message, exc: Exception) -> None:
         self._dead_letter(message, f"cannot be decoded ({type(exc).__name__})")
