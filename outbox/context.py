@@ -5,6 +5,7 @@ The request id travels in the event as CloudEvents' extension `correlationid`; a
 chosen: read by their pattern or not at all.
 """
 
+import random
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -52,6 +53,15 @@ def correlation_of(body: bytes) -> str | None:
 def read_traceparent(header: str) -> str | None:
     """The W3C trace context (version 00) of a header, when it is readable."""
     return header if _TRACEPARENT.fullmatch(header) else None
+
+
+def new_traceparent() -> str:
+    """A trace of our own for what came without one (W3C Trace Context), named like the request where there is one.
+
+    Marked as sampled although we keep no span of it: unmarked, whoever follows it would not either.
+    """
+    trace_id = _names.get().get("request_id", "").replace("-", "") or f"{random.getrandbits(128) | 1:032x}"
+    return f"00-{trace_id}-{random.getrandbits(64) | 1:016x}-01"
 
 
 def traceparent_of(body: bytes) -> str | None:

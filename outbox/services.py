@@ -119,6 +119,8 @@ def _head_and_data(event: Event) -> tuple[str, str]:
         parent = None if tracing.tracer.current() else traceparent
         with tracing.tracer.span(f"enqueue {event.type}", "producer", parent, names) as traceparent:
             pass
+    elif traceparent is None:
+        traceparent = context.new_traceparent()
     head = envelope.head(
         event_id=event.id,
         source=settings.OUTBOX_SOURCE,

@@ -2,7 +2,7 @@
 
 import socket
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 DEFAULT_PORTS = {"postgres": 5432, "postgresql": 5432, "amqp": 5672, "amqps": 5671}
 
@@ -25,7 +25,7 @@ def addresses(url: str) -> list[Address]:
             server = urlsplit(f"//{login}@{host}" if login else f"//{host}")
             if server.hostname:
                 port = server.port or DEFAULT_PORTS.get(parts.scheme, 0)
-                found.append(Address(server.username or "", server.hostname, port))
+                found.append(Address(unquote(server.username or ""), server.hostname, port))
     return found
 
 

@@ -12,6 +12,7 @@ from producer.addresses import addresses
 from producer.env import LOOPBACK
 from webhooks import keys as webhook_keys
 from webhooks.signing_keys import MIN_SECRET_BYTES, KeyFormatError, SymmetricKey
+from webhooks.ssrf import UnsafeUrlError, check_url
 
 DEADLINES = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"]
 _SECRETS = {"result": "RESULT_WEBHOOK_SECRETS", "consumer": "CONSUMER_WEBHOOK_SECRETS"}
@@ -75,6 +76,23 @@ def each_direction_has_a_key(app_configs: Any, **kwargs: Any) -> list[CheckMessa
         for direction, name in _SECRETS.items()
         if not getattr(settings, name) and not webhook_keys.has_active(direction)
     ]
+
+
+@register()
+def fallback_may_go_there(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """producer.W007: an address that the guard refuses would be met in the first outage."""
+    try:
+        if settings.CONSUMER_WEBHOOK_URL:
+            check_url(settings.CONSUMER_WEBHOOK_URL, settings.WEBHOOK_ALLOWED_NETWORKS)
+    except UnsafeUrlError as error:
+        return [
+            Warning(
+                f"CONSUMER_WEBHOOK_URL cannot be used, so there is no fallback: {error}",
+                hint="Use https:// and a public name, or list the Consumer's network in WEBHOOK_ALLOWED_NETWORKS.",
+                id="producer.W007",
+            )
+        ]
+    return []
 
 
 @register()

@@ -1,15 +1,18 @@
 """Reads and validates the environment; secrets also from NAME_FILE; fails loudly and says what to do."""
 
+import ipaddress
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from producer.addresses import addresses
+from webhooks.signing_keys import KeyFormatError, VerifyKey, load_key
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_SECRET_KEY = "insecure-default-for-the-first-five-minutes-only"  # noqa: S105 - refused outside DEBUG
@@ -33,7 +36,46 @@ SQLITE_OPTIONS = {
     "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;",
 }
 
-env = environ.FileAwareEnv()  # type: ignore[no-untyped-call]
+
+class Environment(environ.FileAwareEnv):
+    """A file that NAME_FILE names and that is not there is told by the name of the setting."""
+
+    def get_value(self, var: str, *args: Any, **options: Any) -> Any:
+        """Raises ImproperlyConfigured for a file that cannot be read."""
+        try:
+            return super().get_value(var, *args, **options)
+        except OSError as error:
+            raise ImproperlyConfigured(
+                f"{var}_FILE names a file that cannot be read ({error.strerror}). Mount it there, or correct the path."
+            ) from None
+
+
+env = Environment()  # type: ignore[no-untyped-call]
+Number = TypeVar("Number", int, float)
+
+
+def number(name: str, default: Number, *, least: float = 1) -> Number:
+    """A setting that is a number of the default's kind, `least` or more. Raises ImproperlyConfigured."""
+    text = env.str(name, default="")
+    if not text:
+        return default
+    kind = type(default)
+    said = "a whole number" if kind is int else "a number"
+    try:
+        value = kind(text)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} must be {said}, such as {default}.") from None
+    if not (math.isfinite(value) and value >= least):
+        raise ImproperlyConfigured(f"{name} must be {said} of at least {least:g}, such as {default}.")
+    return value
+
+
+def choice(name: str, default: str, choices: Collection[str]) -> str:
+    """A setting that is one of a few words. Raises ImproperlyConfigured."""
+    value = env.str(name, default="") or default
+    if value not in choices:
+        raise ImproperlyConfigured(f"{name} must be one of {', '.join(choices)}.")
+    return str(value)
 
 
 def words(name: str, default: str = "") -> list[str]:
@@ -60,14 +102,15 @@ def database(url: str, *, pooled: bool = False) -> dict[str, Any]:
     Raises ImproperlyConfigured for an engine other than PostgreSQL and SQLite.
     """
     config: dict[str, Any] = dict(environ.Env.db_url_config(url))  # type: ignore[no-untyped-call]
-    if config["ENGINE"].endswith("postgresql"):
+    engine = config.get("ENGINE", "")
+    if engine.endswith("postgresql"):
         deadlines = {} if pooled else {"options": POSTGRESQL_DEADLINES}
         config["OPTIONS"] = {**POSTGRESQL_OPTIONS, **deadlines, **config.get("OPTIONS", {})}
         # A cursor on the server would stay in the session that the next transaction does not get.
         config["DISABLE_SERVER_SIDE_CURSORS"] = pooled
         config["CONN_MAX_AGE"] = 600
         config["CONN_HEALTH_CHECKS"] = True
-    elif config["ENGINE"].endswith("sqlite3"):
+    elif engine.endswith("sqlite3"):
         config["OPTIONS"] = dict(SQLITE_OPTIONS)
         Path(config["NAME"]).parent.mkdir(parents=True, exist_ok=True)
     else:
@@ -119,9 +162,9 @@ def refuse_unsafe(settings: Mapping[str, Any]) -> None:
     """
     if settings["DEBUG"]:
         return
-    if settings["SECRET_KEY"] == DEFAULT_SECRET_KEY:
+    if settings["SECRET_KEY"] in {DEFAULT_SECRET_KEY, ""}:
         raise ImproperlyConfigured(
-            "SECRET_KEY is the default. Set SECRET_KEY (or SECRET_KEY_FILE) to 50 random characters: "
+            "SECRET_KEY is the default, or empty. Set SECRET_KEY (or SECRET_KEY_FILE) to 50 random characters: "
             'python -c "import secrets; print(secrets.token_urlsafe(50))". For trying out, set DEBUG=true.'
         )
     if not settings["ALLOWED_HOSTS"]:
@@ -133,4 +176,31 @@ def refuse_unsafe(settings: Mapping[str, Any]) -> None:
     if any((broker.user or "guest") == "guest" and broker.host not in LOOPBACK for broker in found):
         raise ImproperlyConfigured(
             "BROKER_URL uses RabbitMQ's user 'guest' off loopback. Make a user of its own (ops/README.md) and name it."
+        )
+
+
+def refuse_malformed(settings: Mapping[str, Any]) -> None:
+    """Refuses what would only be met with the first result, or in the first outage. No secret is repeated.
+
+    Raises ImproperlyConfigured.
+    """
+    for name in ("CONSUMER_WEBHOOK_SECRETS", "RESULT_WEBHOOK_SECRETS"):
+        for secret in settings[name]:
+            try:
+                key = load_key(secret, allow_short=True)
+            except KeyFormatError as error:
+                raise ImproperlyConfigured(f"{name}: {error} A secret is whsec_ and base64.") from None
+            if name == "CONSUMER_WEBHOOK_SECRETS" and isinstance(key, VerifyKey):
+                raise ImproperlyConfigured(f"{name}: a public key (whpk_) signs nothing. Use whsec_ or whsk_.")
+    for network in settings["WEBHOOK_ALLOWED_NETWORKS"]:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            raise ImproperlyConfigured(
+                "WEBHOOK_ALLOWED_NETWORKS must be networks such as 10.1.0.0/16, separated by commas or spaces."
+            ) from None
+    url = settings["CONSUMER_WEBHOOK_URL"]
+    if url and not re.fullmatch(r"https?://[^/\s]+(/\S*)?", url):
+        raise ImproperlyConfigured(
+            "CONSUMER_WEBHOOK_URL must be a URL such as https://consumer.example/webhooks/events."
         )

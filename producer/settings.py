@@ -21,7 +21,8 @@ TASKS_BROKER_URL = env.str("TASKS_BROKER_URL", default="") or BROKER_URL
 # Whose certificates the broker may show, for amqps:// URLs; empty: the system's authorities.
 BROKER_CA_FILE = environment.readable_file("BROKER_CA_FILE")
 DEBUG = env.bool("DEBUG", default=EMBEDDED)
-SECRET_KEY = env.str("SECRET_KEY", default=environment.DEFAULT_SECRET_KEY)
+# A file with a secret often ends with a line break.
+SECRET_KEY = env.str("SECRET_KEY", default=environment.DEFAULT_SECRET_KEY).strip()
 SECRET_KEY_FALLBACKS = environment.words("SECRET_KEY_FALLBACKS")
 ALLOWED_HOSTS = environment.words("ALLOWED_HOSTS", default="127.0.0.1,localhost,[::1]" if DEBUG else "")
 CSRF_TRUSTED_ORIGINS = environment.words("CSRF_TRUSTED_ORIGINS")
@@ -187,14 +188,14 @@ MAX_WEBHOOK_BODY_BYTES = 256 * 1024
 # Ours are checked per route before reading; Django's own limit only guards the admin's forms.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
 # Requests a second and burst, per client and over all processes.
-API_RATE_PER_SECOND = env.int("API_RATE_PER_SECOND", default=200)
-API_RATE_BURST = env.int("API_RATE_BURST", default=400)
-WEBHOOK_RATE_PER_SECOND = env.int("WEBHOOK_RATE_PER_SECOND", default=2000)
-WEBHOOK_RATE_BURST = env.int("WEBHOOK_RATE_BURST", default=4000)
+API_RATE_PER_SECOND = environment.number("API_RATE_PER_SECOND", 200)
+API_RATE_BURST = environment.number("API_RATE_BURST", 400)
+WEBHOOK_RATE_PER_SECOND = environment.number("WEBHOOK_RATE_PER_SECOND", 2000)
+WEBHOOK_RATE_BURST = environment.number("WEBHOOK_RATE_BURST", 4000)
 # How long the stored answer is kept; a tombstone outlives it (contract section 2).
-IDEMPOTENCY_KEEP_DAYS = env.int("IDEMPOTENCY_KEEP_DAYS", default=30)
+IDEMPOTENCY_KEEP_DAYS = environment.number("IDEMPOTENCY_KEEP_DAYS", 30)
 # No result by then sets `overdue`.
-RESULT_DEADLINE_SECONDS = env.int("RESULT_DEADLINE_SECONDS", default=900)
+RESULT_DEADLINE_SECONDS = environment.number("RESULT_DEADLINE_SECONDS", 900)
 
 # Celery's form of BROKER_URL: a folder of files becomes kombu's filesystem transport.
 BROKER_TRANSPORT_URL, BROKER_TRANSPORT_OPTIONS = environment.broker(BROKER_URL)
@@ -206,7 +207,7 @@ OUTBOX_LISTEN_DATABASE = environment.database(DATABASE_DIRECT_URL) if DATABASE_D
 if not DATABASE_POOLED and not DATABASE_DIRECT_URL:
     OUTBOX_LISTEN_DATABASE = DATABASES["default"]
 OUTBOX_SOURCE = env.str("OUTBOX_SOURCE", default="urn:producer")
-OUTBOX_WIRE_FORMAT = env.str("OUTBOX_WIRE_FORMAT", default="celery")
+OUTBOX_WIRE_FORMAT = environment.choice("OUTBOX_WIRE_FORMAT", "celery", ["celery", "cloudevents"])
 OUTBOX_ROUTES = {
     "transactions": {
         "exchange": "transactions",
@@ -221,24 +222,24 @@ OUTBOX_PUBLISHERS = [
     "webhooks.fallback.WebhookPublisher",
 ]
 # Events a relay claims at once. Larger batches gain little and cost more duplicates after a crash.
-OUTBOX_BATCH_SIZE = env.int("OUTBOX_BATCH_SIZE", default=500)
+OUTBOX_BATCH_SIZE = environment.number("OUTBOX_BATCH_SIZE", 500)
 # How long a relay owns what it claimed. Shorter than a publish: duplicates; longer: late recovery after a crash.
-OUTBOX_LEASE_SECONDS = env.int("OUTBOX_LEASE_SECONDS", default=30)
+OUTBOX_LEASE_SECONDS = environment.number("OUTBOX_LEASE_SECONDS", 30)
 # A publish that has no confirm by then is unclear: its connection is thrown away. Must stay below the lease.
-OUTBOX_PUBLISH_TIMEOUT_SECONDS = env.float("OUTBOX_PUBLISH_TIMEOUT_SECONDS", default=5.0)
-OUTBOX_MAX_ATTEMPTS = env.int("OUTBOX_MAX_ATTEMPTS", default=20)
+OUTBOX_PUBLISH_TIMEOUT_SECONDS = environment.number("OUTBOX_PUBLISH_TIMEOUT_SECONDS", 5.0, least=0.1)
+OUTBOX_MAX_ATTEMPTS = environment.number("OUTBOX_MAX_ATTEMPTS", 20)
 OUTBOX_BACKOFF_BASE_SECONDS = 1.0
 OUTBOX_BACKOFF_CAP_SECONDS = 300.0
 # An event larger than this is refused at enqueue, where the caller can still do something about it.
 OUTBOX_MAX_EVENT_BYTES = 64 * 1024
 # Whether a dead event holds back the later ones of its key. Ours carry a full snapshot each, so they may pass.
 OUTBOX_DEAD_BLOCKS_KEY = env.bool("OUTBOX_DEAD_BLOCKS_KEY", default=False)
-OUTBOX_FALLBACK_AFTER_SECONDS = env.float("OUTBOX_FALLBACK_AFTER_SECONDS", default=30.0)
+OUTBOX_FALLBACK_AFTER_SECONDS = environment.number("OUTBOX_FALLBACK_AFTER_SECONDS", 30.0, least=0)
 # How often one relay tries a channel that failed.
-OUTBOX_PROBE_SECONDS = env.float("OUTBOX_PROBE_SECONDS", default=2.0)
-OUTBOX_KEEP_DAYS = env.int("OUTBOX_KEEP_DAYS", default=30)
+OUTBOX_PROBE_SECONDS = environment.number("OUTBOX_PROBE_SECONDS", 2.0, least=0.05)
+OUTBOX_KEEP_DAYS = environment.number("OUTBOX_KEEP_DAYS", 30)
 # /readyz turns red when the oldest waiting event is older.
-OUTBOX_READY_MAX_AGE_SECONDS = env.int("OUTBOX_READY_MAX_AGE_SECONDS", default=120)
+OUTBOX_READY_MAX_AGE_SECONDS = environment.number("OUTBOX_READY_MAX_AGE_SECONDS", 120)
 
 # --- Webhooks with the Consumer --------------------------------------------------------------------------------------
 CONSUMER_WEBHOOK_URL = env.str("CONSUMER_WEBHOOK_URL", default="")
@@ -250,12 +251,14 @@ WEBHOOK_TOLERANCE_SECONDS = 300
 WEBHOOK_CONNECT_TIMEOUT_SECONDS = 5.0
 WEBHOOK_READ_TIMEOUT_SECONDS = 15.0
 # A batch by webhook may take so long: a receiver gets its 15 s (Standard Webhooks), and the lease must outlive it by far.
-OUTBOX_FALLBACK_TIMEOUT_SECONDS = env.float("OUTBOX_FALLBACK_TIMEOUT_SECONDS", default=20.0)
-INBOX_BATCH_SIZE = env.int("INBOX_BATCH_SIZE", default=100)
-INBOX_LEASE_SECONDS = env.int("INBOX_LEASE_SECONDS", default=30)
-INBOX_MAX_ATTEMPTS = env.int("INBOX_MAX_ATTEMPTS", default=12)
-INBOX_UNMATCHED_HOURS = env.int("INBOX_UNMATCHED_HOURS", default=24)
-INBOX_KEEP_DAYS = env.int("INBOX_KEEP_DAYS", default=90)
+OUTBOX_FALLBACK_TIMEOUT_SECONDS = environment.number("OUTBOX_FALLBACK_TIMEOUT_SECONDS", 20.0, least=0.1)
+INBOX_BATCH_SIZE = environment.number("INBOX_BATCH_SIZE", 100)
+INBOX_LEASE_SECONDS = environment.number("INBOX_LEASE_SECONDS", 30)
+INBOX_MAX_ATTEMPTS = environment.number("INBOX_MAX_ATTEMPTS", 12)
+INBOX_UNMATCHED_HOURS = environment.number("INBOX_UNMATCHED_HOURS", 24)
+INBOX_KEEP_DAYS = environment.number("INBOX_KEEP_DAYS", 90)
+
+environment.refuse_malformed(globals())
 
 # --- Metrics ---------------------------------------------------------------------------------------------------------
 # Off: /metrics shows only what the database knows, and nobody counts or times anything.
@@ -266,7 +269,7 @@ if METRICS and METRICS_FOLDER:
     metric_files.prepare(Path(METRICS_FOLDER))
 
 # --- Logs ------------------------------------------------------------------------------------------------------------
-LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
+LOG_LEVEL = environment.choice("LOG_LEVEL", "INFO", ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"])
 LOG_JSON = env.bool("LOG_JSON", default=not DEBUG)
 
 # A line for each request, event and result, with its names. Costs some 50 µs each: nothing for tens a second.

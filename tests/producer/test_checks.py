@@ -36,6 +36,21 @@ def test_what_leaves_the_machine_in_the_clear_to_the_broker_is_told(settings, br
     assert [(message.id, message.msg.split()[4]) for message in told] == [("producer.W006", name) for name in open_ways]
 
 
+@pytest.mark.parametrize(
+    ("url", "networks", "told"),
+    [
+        ("https://169.254.169.254/", [], 1),
+        ("http://consumer.example/events", [], 1),
+        ("http://10.1.2.3:8001/events", ["10.1.0.0/16"], 0),
+        ("https://consumer.example/events", [], 0),
+        ("", [], 0),
+    ],
+)
+def test_a_fallback_that_the_guard_refuses_is_told_before_the_outage(settings, url, networks, told):
+    settings.CONSUMER_WEBHOOK_URL, settings.WEBHOOK_ALLOWED_NETWORKS = url, networks
+    assert [message.id for message in checks.fallback_may_go_there(None)] == ["producer.W007"] * told
+
+
 @pytest.mark.parametrize(("mode", "told"), [(None, 1), ("require", 1), ("verify-full", 0)])
 def test_a_database_elsewhere_that_anybody_could_stand_in_for_is_told(settings, monkeypatch, mode, told):
     settings.DATABASE_URL, settings.BROKER_URL, settings.TASKS_BROKER_URL = (

@@ -43,12 +43,37 @@ def test_a_complete_production_environment_starts():
         ({"BROKER_URL": "amqp://mq.example:5672//"}, "guest"),
         ({"DATABASE_URL": "mysql://a:b@c/d"}, "DATABASE_URL"),
         ({"BROKER_URL": "redis://127.0.0.1"}, "BROKER_URL"),
+        ({"BROKER_URL": "amqp://%67uest:x@mq.example/x"}, "guest"),
+        ({"DATABASE_URL": "junk"}, "DATABASE_URL"),
+        ({"SECRET_KEY": ""}, "SECRET_KEY"),
+        ({"SECRET_KEY": "  "}, "SECRET_KEY"),
+        ({"SECRET_KEY": None, "SECRET_KEY_FILE": "/nowhere/key"}, "SECRET_KEY_FILE"),
+        ({"OUTBOX_WIRE_FORMAT": "Celery"}, "OUTBOX_WIRE_FORMAT must be one of celery, cloudevents"),
+        ({"LOG_LEVEL": "loud"}, "LOG_LEVEL must be one of DEBUG"),
+        ({"RESULT_WEBHOOK_SECRETS": "whsec_!!!"}, "RESULT_WEBHOOK_SECRETS"),
+        ({"CONSUMER_WEBHOOK_SECRETS": "whsec_!!!"}, "CONSUMER_WEBHOOK_SECRETS"),
+        ({"CONSUMER_WEBHOOK_SECRETS": "whpk_" + "A" * 43 + "="}, "whpk_"),
+        ({"CONSUMER_WEBHOOK_URL": "notaurl"}, "CONSUMER_WEBHOOK_URL"),
+        ({"WEBHOOK_ALLOWED_NETWORKS": "banana"}, "WEBHOOK_ALLOWED_NETWORKS"),
+        ({"API_RATE_PER_SECOND": "0"}, "API_RATE_PER_SECOND must be a whole number of at least 1"),
+        ({"API_RATE_PER_SECOND": "abc"}, "API_RATE_PER_SECOND must be a whole number, such as 200"),
+        ({"OUTBOX_BATCH_SIZE": "-5"}, "OUTBOX_BATCH_SIZE"),
+        ({"OUTBOX_FALLBACK_AFTER_SECONDS": "nan"}, "OUTBOX_FALLBACK_AFTER_SECONDS"),
     ],
     ids=str,
 )
 def test_an_unsafe_default_is_refused_with_what_to_do(changes, word):
     code, output = start(**changes)
     assert code != 0 and "ImproperlyConfigured" in output and word in output
+
+
+def test_an_empty_number_or_word_is_the_default():
+    """As Compose writes what is not set."""
+    assert start(API_RATE_PER_SECOND="", OUTBOX_WIRE_FORMAT="", LOG_LEVEL="")[0] == 0
+
+
+def test_no_refusal_repeats_a_secret():
+    assert "c2VjcmV0" not in start(RESULT_WEBHOOK_SECRETS="whsec_c2VjcmV0!")[1]
 
 
 def test_guest_is_fine_on_loopback():
@@ -83,6 +108,6 @@ def test_postgresql_gets_deadlines_and_sqlite_takes_its_lock_at_begin(tmp_path):
 def test_every_setting_is_documented():
     text = (ROOT / "docs" / "settings.md").read_text()
     source = (ROOT / "producer" / "settings.py").read_text()
-    names = set(re.findall(r"(?:env\.\w+|words|readable_file)\(\"(\w+)\"", source))
+    names = set(re.findall(r"(?:env\.\w+|words|readable_file|number|choice)\(\"(\w+)\"", source))
     missing = sorted(name for name in names if f"`{name}`" not in text)
     assert not missing, f"docs/settings.md does not name {missing}"
