@@ -32,8 +32,10 @@ def readyz(request: HttpRequest) -> HttpResponse:
     """200 when every check passes, else 503 with the reasons."""
     checks: dict[str, str] = {}
     for name, check in CHECKS.items():
+        # A database that is away is not asked again: each time would cost the prober another time-out.
+        away = checks.get("database", "ok") != "ok"
         try:
-            checks[name] = check() or "ok"
+            checks[name] = (WITHOUT_DATABASE.get(name, _unknown) if away else check)() or "ok"
         except NotReadyError as error:
             checks[name] = f"failed: {error}"
         except Exception as error:
@@ -44,7 +46,6 @@ def readyz(request: HttpRequest) -> HttpResponse:
     if checks["database"] == "ok":
         lights = condition.current()
     else:
-        # Not asked of a database that is away: that would only cost the prober another time-out.
         lights = [condition.database_away(checks["database"])]
         condition.turned.look(lights)
     warnings = {light.id: f"{light.title}: {light.value}. {light.meaning}" for light in lights if light.level != "ok"}
@@ -66,15 +67,25 @@ def _migrations() -> None:
         raise NotReadyError("run `manage.py migrate`")
 
 
-def _broker() -> str | None:
+def _unknown() -> str:
+    return "unknown: the database does not answer"
+
+
+def _broker_answers() -> str | None:
     if settings.BROKER_URL.startswith("filesystem:"):
         return "ok (embedded: for trying out only)"
     if first_that_answers(settings.BROKER_URL, BROKER_PROBE_SECONDS) is None:
         raise NotReadyError("no answer; events wait or go by webhook")
+    return None
+
+
+def _broker() -> str | None:
+    """Whether it answers, and whether publishing works, which relays write into the database."""
+    answers = _broker_answers()
     failing = [state for state in states().channels if state.name == "broker" and state.failing_seconds]
     if failing:
         raise NotReadyError(f"fails for {failing[0].failing_seconds:.0f} s: {failing[0].reason}")
-    return None
+    return answers
 
 
 def _oldest_event() -> str:
@@ -98,3 +109,4 @@ CHECKS: dict[str, Callable[[], str | None]] = {
     "oldest_waiting_event": _oldest_event,
     "oldest_waiting_result": _oldest_result,
 }
+WITHOUT_DATABASE: dict[str, Callable[[], str | None]] = {"broker": _broker_answers}

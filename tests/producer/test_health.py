@@ -53,6 +53,10 @@ def test_readyz_is_red_when_the_database_is_away(client, monkeypatch, caplog):
     monkeypatch.setattr(condition, "turned", Turned())
     answer = client.get("/readyz")
     assert answer.status_code == 503 and answer.json()["checks"]["database"] == "failed: OperationalError"
+    # Not asked again, and the broker is not said to be away.
+    others = {name: said for name, said in answer.json()["checks"].items() if name != "database"}
+    assert others.pop("broker").startswith("ok")
+    assert set(others.values()) == {"unknown: the database does not answer"}
     # Said in words, and in the log; the database is not asked once more for the other lights.
     assert list(answer.json()["warnings"]) == ["database"]
     assert [record.message for record in caplog.records if record.name == "producer.turned"] == ["Database away: red"]
