@@ -17,6 +17,7 @@ WEBHOOK_ID = {
     "pattern": WEBHOOK_ID_PATTERN,
 }
 _MOMENT: Schema = {"type": "string", "format": "date-time", "maxLength": 64}
+_KEY: Schema = {"type": "string", "minLength": 1, "maxLength": 512, "pattern": KEY_PATTERN}
 
 # A filter without an entry here is a KeyError when the document is made: nothing can be left out.
 _FILTERS: dict[str, tuple[Schema, str]] = {
@@ -26,7 +27,7 @@ _FILTERS: dict[str, tuple[Schema, str]] = {
         "Exactly this account.",
     ),
     "external_id": (text(length_of(Transaction, "external_id"), least=1), "Your own id."),
-    "idempotency_key": ({"type": "string"}, "What the request with this key wrote (as sent, without quotes)."),
+    "idempotency_key": (_KEY, "What the request with this key wrote; as it was sent, bare or quoted."),
     "currency": ({"type": "string", "enum": fields()["currency"]["enum"]}, "An ISO 4217 code."),
     "created_gte": (_MOMENT, "Created at this time or later."),
     "created_lt": (_MOMENT, "Created before this time."),
@@ -148,7 +149,7 @@ def _key(*, required: bool, description: str) -> dict[str, Any]:
         "required": required,
         "description": f"{description} 1 to {length_of(IdempotencyKey, 'key')} printable ASCII characters, bare or quoted "
         "(the same key). One scope for all of a client's keys and paths; kept 30 days, and never used twice after.",
-        "schema": {"type": "string", "minLength": 1, "maxLength": 512, "pattern": KEY_PATTERN},
+        "schema": _KEY,
         "example": "8e03978e-40d5-43e8-bc93-6894a57f9324",
     }
 
