@@ -12,7 +12,11 @@ import requests
 import schemathesis
 
 SECRET = base64.b64decode(os.environ.get("RESULT_WEBHOOK_SECRETS", "whsec_").split()[0].removeprefix("whsec_"))
-ONCE_ONLY = ("Idempotency-Key", "webhook-id")
+# Good values, of which each is sent once.
+ONCE_ONLY = {
+    "Idempotency-Key": re.compile(r'(?!")[!-~](?:[ -~]{0,253}[!-~])?|"(?:[ !#-\[\]-~]|\\["\\]){1,255}"'),
+    "webhook-id": re.compile(r"[!-\-/-~]{1,255}"),
+}
 
 
 class Signed(requests.auth.AuthBase):
@@ -41,9 +45,10 @@ def before_call(context, case, kwargs):
     # Left unsigned: the cases that are about a missing signature.
     if case.path.startswith("/api/v1/webhooks/") and "webhook-signature" in headers:
         kwargs["auth"] = Signed()
-    for name in ONCE_ONLY:
+    for name, good in ONCE_ONLY.items():
         # The receipt's id must stay the one in its path.
-        if name in headers and "webhook_id" not in (case.path_parameters or {}) and _is_key(headers[name]):
+        value = headers.get(name)
+        if "webhook_id" not in (case.path_parameters or {}) and isinstance(value, str) and good.fullmatch(value):
             headers[name] = str(uuid.uuid4())
     if "webhook_id" in (case.path_parameters or {}) and _is_good(headers.get("webhook-id")):
         headers["webhook-id"] = str(case.path_parameters["webhook_id"])
@@ -53,13 +58,6 @@ def before_call(context, case, kwargs):
     # A cursor is only valid when the server gave it out.
     if case.query and isinstance(case.query.get("cursor"), str):
         del case.query["cursor"]
-
-
-def _is_key(value):
-    return (
-        isinstance(value, str)
-        and re.fullmatch(r'(?!")[!-~](?:[ -~]{0,253}[!-~])?|"(?:[ !#-\[\]-~]|\\["\\]){1,255}"', value) is not None
-    )
 
 
 def _is_good(value):
