@@ -162,7 +162,7 @@ def refuse_unsafe(settings: Mapping[str, Any]) -> None:
     """
     if settings["DEBUG"]:
         return
-    if settings["SECRET_KEY"] in {DEFAULT_SECRET_KEY, ""}:
+    if settings["SECRET_KEY"] == DEFAULT_SECRET_KEY:
         raise ImproperlyConfigured(
             "SECRET_KEY is the default, or empty. Set SECRET_KEY (or SECRET_KEY_FILE) to 50 random characters: "
             'python -c "import secrets; print(secrets.token_urlsafe(50))". For trying out, set DEBUG=true.'

@@ -22,7 +22,7 @@ TASKS_BROKER_URL = env.str("TASKS_BROKER_URL", default="") or BROKER_URL
 BROKER_CA_FILE = environment.readable_file("BROKER_CA_FILE")
 DEBUG = env.bool("DEBUG", default=EMBEDDED)
 # A file with a secret often ends with a line break.
-SECRET_KEY = env.str("SECRET_KEY", default=environment.DEFAULT_SECRET_KEY).strip()
+SECRET_KEY = env.str("SECRET_KEY", default="").strip() or environment.DEFAULT_SECRET_KEY
 SECRET_KEY_FALLBACKS = environment.words("SECRET_KEY_FALLBACKS")
 ALLOWED_HOSTS = environment.words("ALLOWED_HOSTS", default="127.0.0.1,localhost,[::1]" if DEBUG else "")
 CSRF_TRUSTED_ORIGINS = environment.words("CSRF_TRUSTED_ORIGINS")

@@ -54,6 +54,11 @@ class Judged:
         return RESULT_STATUS[self.result.type]
 
     @property
+    def state(self) -> str:
+        """What became of it, as its history says."""
+        return "applied" if self.verdict is Verdict.APPLY else self.verdict.value
+
+    @property
     def error(self) -> dict[str, Any] | None:
         """Kept with a failure alone."""
         return self.result.error if self.status is Status.FAILED else None
@@ -106,16 +111,17 @@ def write(judged: Sequence[Judged]) -> None:
     changes: dict[UUID, tuple[Any, ...]] = {}
     entries: list[tuple[Any, ...]] = []
     for each in judged:
-        result, state = each.result, each.verdict.value
+        result = each.result
         about: tuple[Any, ...] = (result.transaction_id,)
         if each.verdict is Verdict.APPLY:
-            state = "applied"
             before = changes.get(result.transaction_id)
             data = _json(result.processed_data) or (before and before[3])
             final = each.status in TERMINAL
             changes[result.transaction_id] = (*about, each.status.value, each.at, data, final, _json(each.error))
             entries.append((*about, "change", each.at, each.version, each.status.value, "consumer", "", "", "", ""))
-        entries.append((*about, "result", each.at, None, "", "", result.webhook_id, result.type, state, result.door))
+        entries.append(
+            (*about, "result", each.at, None, "", "", result.webhook_id, result.type, each.state, result.door)
+        )
     statements, values = "", list[list[Any]]()
     for statement, rows in ((_CHANGE, list(changes.values())), (_NOTE, entries)):
         if rows:
@@ -141,8 +147,7 @@ def _write_portably(each: Judged) -> None:
         Transaction.objects.filter(id=result.transaction_id).update(**changes)
         change = {"kind": HistoryEntry.Kind.CHANGE, "version": each.version, "status": each.status.value}
         entries.append(HistoryEntry(transaction_id=result.transaction_id, at=each.at, by="consumer", **change))
-    state = "applied" if each.verdict is Verdict.APPLY else each.verdict.value
-    about = {"webhook_id": result.webhook_id, "type": result.type, "state": state, "door": result.door}
+    about = {"webhook_id": result.webhook_id, "type": result.type, "state": each.state, "door": result.door}
     kind = HistoryEntry.Kind.RESULT
     entries.append(HistoryEntry(transaction_id=result.transaction_id, at=each.at, kind=kind, **about))
     HistoryEntry.objects.bulk_create(entries)

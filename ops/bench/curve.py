@@ -30,8 +30,6 @@ from slow_proxy import SlowProxy
 
 PROCESSES = (1, 2, 4)
 WEB_SECONDS = 3.0
-# A round trip that is longer is a network's; and how long a run over one is.
-FAR_SECONDS, FAR_RUN_SECONDS = 0.0015, 8
 # What a benchmark of the model counts as met.
 WITHIN = 0.20
 

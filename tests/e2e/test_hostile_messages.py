@@ -33,6 +33,8 @@ JUNK = [
     (b"[[], {}, {}]", {"task": "results.receive", "id": "x" * 256}, "application/json"),
     (b"[[], {}, {}]", {"task": ["results.receive"], "id": "x"}, "application/json"),
 ]
+# Processes that a message can hold, as in production; `solo` has none.
+PREFORK = ("-P", "prefork", "-c", "2")
 # The third part of a task's body: links to other tasks. Each held a process of the worker, or lost the message.
 LINKS = [3, "x", None, [], {"chain": "y"}, {"callbacks": [{}]}, {"errbacks": "x"}, {"chord": {"x": 1}}]
 # What Celery reads of a message's headers, and what it makes a worker do.
@@ -84,17 +86,18 @@ def dead_letters(stack):
 
 
 def test_junk_is_dead_lettered_and_the_next_good_result_is_applied(stack, send):
-    stack.web(), stack.worker(), stack.beat()
-    (txn,) = stack.submit(1)
+    stack.web(), stack.worker(pool=PREFORK), stack.beat()
+    txn, other = stack.submit(2)
     before = dead_letters(stack)
     for body, headers, content_type in JUNK:
         send(body, headers, content_type)
     # More of each than the worker has processes.
     for link in LINKS * 3:
         send([[], {"headers": {}, "body": "{}"}, link], task())
+        send([[], result_of(other), link], task())
     send([[], result_of(txn), {}], task())
     wait_for(lambda: stack.settled(1), 60, "the good result is applied")
-    sent = len(JUNK) + 3 * len(LINKS)
+    sent = len(JUNK) + 2 * 3 * len(LINKS)
     wait_for(lambda: dead_letters(stack) - before == sent, 30, "all junk is in the dead-letter queue")
     assert stack.queue("producer.results.v1") == ("quorum", 0)
     assert stack.processes["worker"].child.poll() is None, "the worker that read the junk still runs"
@@ -102,7 +105,7 @@ def test_junk_is_dead_lettered_and_the_next_good_result_is_applied(stack, send):
 
 
 def test_no_header_delays_loses_or_holds_a_good_result(stack, send):
-    stack.web(), stack.worker(), stack.beat()
+    stack.web(), stack.worker(pool=PREFORK), stack.beat()
     odd = [{name: value} for name, values in ODD_HEADERS.items() for value in values]
     txns, before = stack.submit(len(odd) + 1), dead_letters(stack)
     for headers, txn in zip(odd, txns, strict=False):

@@ -70,6 +70,8 @@ def test_an_unsafe_default_is_refused_with_what_to_do(changes, word):
 def test_an_empty_number_or_word_is_the_default():
     """As Compose writes what is not set."""
     assert start(API_RATE_PER_SECOND="", OUTBOX_WIRE_FORMAT="", LOG_LEVEL="")[0] == 0
+    code, output = start(DEBUG="true", SECRET_KEY="")
+    assert code == 0 and output.startswith("True ins"), output
 
 
 def test_no_refusal_repeats_a_secret():
