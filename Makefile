@@ -24,8 +24,8 @@ help: ## This list
 demo: $(RUNTIME) ## The whole system on this machine [ONCE=1 COUNT=n FILE=x.jsonl CONSUMER=off DATABASE_URL= BROKER_URL=]
 	@exec $(BIN)/python -m producer.demo --follow-parent
 
-bench: $(DEVELOPMENT) ## The benchmarks, side by side, as a table and as JSON lines [BENCHES="relay latency api results lists admin"]
-	@for bench in $(BENCHES); do $(BIN)/python ops/bench/$$bench.py --quick || exit 1; done
+bench: $(DEVELOPMENT) ## The benchmarks, side by side, as a table and as JSON lines [BENCHES="relay latency api results lists admin" QUICK=1]
+	@for bench in $(BENCHES); do $(BIN)/python ops/bench/$$bench.py $(if $(QUICK),--quick) || exit 1; done
 
 test: $(DEVELOPMENT) ## Every check and every test; with CI=true nothing may be skipped
 	@exec .ci/test

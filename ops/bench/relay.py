@@ -1,4 +1,4 @@
-"""How fast the relay is, next to what the machine can do: `make bench` runs it; --quick takes a few minutes.
+"""How fast the relay is, next to what the machine can do: `make bench` runs it, half an hour; --quick takes a few minutes.
 
     python ops/bench/relay.py [--quick] [--only speed two peers held growth]
 
