@@ -36,7 +36,8 @@ def held(rig: Rig, count: int) -> None:
     """
     from outbox.relay import Horizon, run_once  # noqa: PLC0415 - Django is set up first
 
-    rig.fresh(count, due=f"now() - interval '1 ms' * ({count} - sequence)")
+    # Sequences go on from what earlier parts filled in; all of them must be due.
+    rig.fresh(count, due=f"now() - interval '1 ms' * ({rig.filled + count} - sequence)")
     with rig.raw_db.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         cursor.execute("SELECT count(*) FROM outbox_outboxmessage")
