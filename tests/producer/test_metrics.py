@@ -93,7 +93,8 @@ def read():
 
 for _ in range(3):
     in_a_process_that_then_ends()
-print(len(glob.glob(folder + "/counter_*.db")))
+    print(len(glob.glob(folder + "/counter_*.db")), end=" ")
+print()
 read()
 read()
 in_a_process_that_then_ends()
@@ -107,12 +108,72 @@ def test_counts_outlive_the_processes_that_made_them_and_the_folder_stays_small(
     done = subprocess.run([sys.executable, "-c", FORKS], env=env, cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     before, first, files, second, files_again, third, _ = done.stdout.splitlines()
-    assert before == "3"
+    # Nobody has looked yet. The one that is new adds up those that ended before.
+    assert before.split() == ["1", "2", "2"]
     for text, count in ((first, "3.0"), (second, "3.0"), (third, "4.0")):
         assert f'http_requests_total{{method="GET",route="r",status="200"}} {count}' in text
         assert f'http_request_seconds_count{{method="GET",route="r"}} {count}' in text
         assert f'http_request_seconds_bucket{{le="0.01",method="GET",route="r"}} {count}' in text
     assert files == files_again == "1 1"
+
+
+COUNT_ON_A_HOST = """
+import os, socket, sys
+socket.gethostname = lambda: sys.argv[1]
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "producer.settings")
+import django; django.setup()
+from producer import instruments
+instruments.request_answered("r", "GET", 200, 0.01)
+print("counted", flush=True)
+sys.stdin.readline()
+"""
+
+
+def count_on(host, folder, **more):
+    shared = {"PROMETHEUS_MULTIPROC_DIR": str(folder), "DEBUG": "true", "DJANGO_SETTINGS_MODULE": "producer.settings"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", more.pop("code", COUNT_ON_A_HOST), host], env={**os.environ, **shared, **more}, cwd=ROOT,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout.readline() == "counted\n", process.stderr.read()
+    return process
+
+
+def counted(folder):
+    found = 0.0
+    for path in folder.glob("counter_*.db"):
+        for key, value, _, _ in metric_files.MmapedDict.read_all_values_from_file(str(path)):
+            found += value if "http_requests_total" in key else 0
+    return found
+
+
+def test_a_container_that_is_gone_leaves_its_counts_and_no_files(tmp_path):
+    living, gone = count_on("worker-a", tmp_path), count_on("worker-b", tmp_path)
+    gone.communicate("\n", timeout=30)
+    count_on("web", tmp_path).communicate("\n", timeout=30)
+    hosts = {path.stem.rpartition("_")[2].rpartition("+")[0] for path in tmp_path.glob("*.db")}
+    # It held on while it lived, and so does the other; the last to come took in the one that is gone.
+    assert hosts == {"worker-a", "web"}
+    living.communicate("\n", timeout=30)
+    count_on("web", tmp_path).communicate("\n", timeout=30)
+    assert {path.stem.rpartition("_")[2].rpartition("+")[0] for path in tmp_path.glob("*.db")} == {"web"}
+    assert counted(tmp_path) == 4
+
+
+NO_ROOM = COUNT_ON_A_HOST.replace(
+    "import os,", "from producer import metric_files\nmetric_files._free_bytes = lambda _: 0\nimport os,"
+)
+
+
+def test_a_full_folder_ends_nobody_and_is_said_to_be_full(tmp_path):
+    folder, elsewhere = tmp_path / "shared", tmp_path / "tmp"
+    elsewhere.mkdir()
+    for _ in range(2):
+        _, said = count_on("web", folder, code=NO_ROOM, TMPDIR=str(elsewhere)).communicate("\n", timeout=30)
+        assert "metrics folder full" in said
+    assert not list(folder.glob("*.db"))
+    # Those of dead processes do not fill the other folder either.
+    assert len(list((elsewhere / "uncounted-metrics").glob("counter_*.db"))) == 1
 
 
 def test_a_living_process_keeps_its_file(tmp_path, monkeypatch):
