@@ -67,7 +67,7 @@ def configuration() -> dict[str, object]:
         "result_backend_always_retry": True,
         "result_backend_max_retries": 10,
         "beat_scheduler": "scheduler.beat:InPlaceScheduler",
-        "beat_schedule": beat_schedule(),
+        "beat_schedule": beat_schedule(expiring=not on_amqp),
         "beat_max_loop_interval": 1,
         "worker_hijack_root_logger": False,
         "worker_send_task_events": False,

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 from celery.beat import ScheduleEntry
+from celery.schedules import schedstate
 from django.db import DatabaseError, InterfaceError, close_old_connections, connections
-from django_celery_beat.schedulers import DatabaseScheduler
+from django.utils import timezone
+from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 
 from outbox.heartbeat import Heart
 from outbox.wakeup import TaskLink
@@ -36,9 +38,25 @@ JOBS: dict[str, Callable[[], object]] = {
 IN_PLACE = {entry.task for entry in SCHEDULE.values() if entry.in_place}
 
 
+# A clock that moves by more than this between two ticks was set (seconds); NTP slews it by far less.
+CLOCK_SET_SECONDS = 1.0
+
+
+class Entry(ModelEntry):
+    """A last run in the future is a clock's that was ahead; left alone, nothing would be due until that time has come."""
+
+    def is_due(self) -> schedstate:
+        """As the library says, from a last run that has been."""
+        now = timezone.now()
+        if self.last_run_at and self.last_run_at > now:
+            self.last_run_at = now
+        return super().is_due()  # type: ignore[no-untyped-call,no-any-return]
+
+
 class InPlaceScheduler(DatabaseScheduler):
     """Sends due tasks on a connection of its own; what it cannot send it runs here, or skips."""
 
+    Entry = Entry
     # The schedule has been read once.
     _set_up = False
 
@@ -49,6 +67,7 @@ class InPlaceScheduler(DatabaseScheduler):
         self._away = False
         self._running: dict[str, threading.Thread] = {}
         self._heart = Heart("beat")
+        self._clock_ahead = _clock_ahead()
 
     @property
     def producer(self) -> None:  # type: ignore[override]
@@ -72,6 +91,11 @@ class InPlaceScheduler(DatabaseScheduler):
             self.setup_schedule()
         if not self._set_up:
             return self.max_interval
+        if abs(_clock_ahead() - self._clock_ahead) > CLOCK_SET_SECONDS:
+            # The heap is in the order of the clock as it was: what stands late in it would wait for that time to come again.
+            log.warning("beat: the clock was set, the schedule is made anew")
+            self._heap = None  # type: ignore[assignment]
+        self._clock_ahead = _clock_ahead()
         try:
             delay: Any = super().tick(*args, **kwargs)
             self._heart.beat("the broker takes no ticks, they run in place" if self._away else "")
@@ -122,6 +146,11 @@ class InPlaceScheduler(DatabaseScheduler):
         thread = threading.Thread(target=_run, args=(entry.task,), name=entry.task, daemon=True)
         self._running[entry.task] = thread
         thread.start()
+
+
+def _clock_ahead() -> float:
+    """How far the clock is ahead of one that nobody sets (seconds)."""
+    return time.time() - time.monotonic()
 
 
 def _run(task: str) -> None:

@@ -6,7 +6,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """`every` and `expires` in seconds. A tick that waited longer than `expires` is dropped: the next does its work."""
+    """`every` and `expires` in seconds. A tick that waited longer than `expires` is dropped: the next does its work.
+
+    Only on the embedded transport, which is one machine. RabbitMQ drops what waited by its own clock (the queue's message TTL);
+    an `expires` is set by one machine's clock and judged by another's, and drops all ticks when they differ.
+    """
 
     task: str
     every: float
@@ -23,10 +27,14 @@ SCHEDULE = {
 }
 
 
-def beat_schedule() -> dict[str, dict[str, Any]]:
+def beat_schedule(*, expiring: bool) -> dict[str, dict[str, Any]]:
     """SCHEDULE in Celery's form. Interval changes are commits; pausing is done in the admin."""
     return {
         # django-celery-beat keeps `expire_seconds` only; Celery's own `expires` would be dropped without a word.
-        name: {"task": entry.task, "schedule": entry.every, "options": {"expire_seconds": entry.expires}}
+        name: {
+            "task": entry.task,
+            "schedule": entry.every,
+            "options": {"expire_seconds": entry.expires if expiring else None},
+        }
         for name, entry in SCHEDULE.items()
     }

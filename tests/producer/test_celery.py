@@ -1,15 +1,18 @@
 """Celery's reliability options: each one was chosen, so each one is held."""
 
+import contextlib
 import json
 
 import pytest
 from celery.app.trace import build_tracer
 from django_celery_results.models import TaskResult
 
+from outbox import topology
 from producer.celery import app, configuration
 from producer.instruments import TASKS
 from scheduler import tasks
 from scheduler.schedule import SCHEDULE, beat_schedule
+from webhooks import nudge
 from webhooks.tasks import apply_results
 
 
@@ -41,10 +44,25 @@ def test_the_option_is_as_decided(name, value):
 
 def test_every_scheduled_task_exists_and_expires_before_it_can_pile_up():
     app.loader.import_default_modules()
-    for name, entry in beat_schedule().items():
+    for name, entry in beat_schedule(expiring=True).items():
         assert entry["task"] in app.tasks, name
         assert entry["options"]["expire_seconds"] <= max(10, 4 * entry["schedule"])
     assert SCHEDULE["relay"].every == 1
+
+
+def test_on_rabbitmq_no_clock_but_the_brokers_judges_how_long_a_tick_or_a_nudge_waited(monkeypatch, settings):
+    """An hour between the clocks of beat or web and worker would drop each of them."""
+    settings.BROKER_URL = "amqp://guest:guest@127.0.0.1:5672//"
+    assert {entry["options"]["expire_seconds"] for entry in beat_schedule(expiring=False).values()} == {None}
+    if app.conf.broker_url.startswith("amqp"):
+        assert app.conf.beat_schedule == beat_schedule(expiring=False)
+    wake_ups = topology.worker_queues([topology.TASK_QUEUE, topology.RESULT_QUEUE])[0]
+    assert wake_ups.queue_arguments["x-message-ttl"] == 30_000
+    sent = []
+    monkeypatch.setattr(nudge._link, "producer", contextlib.nullcontext)
+    monkeypatch.setattr(nudge.current_app, "send_task", lambda name, **options: sent.append((name, options["expires"])))
+    nudge._send()
+    assert sent == [("webhooks.apply_results", None)]
 
 
 def traced(task):

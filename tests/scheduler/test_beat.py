@@ -122,6 +122,40 @@ def tick_until_idle(scheduler):
     pytest.fail("never idle")
 
 
+# --- The clock ---------------------------------------------------------------------------------------------------------
+
+
+def test_after_a_start_with_a_corrected_clock_nothing_waits_for_that_time_to_come_again(scheduler, sent):
+    everything_due(scheduler)
+    # What a beat an hour ahead saved as it was stopped.
+    PeriodicTask.objects.exclude(name="celery.backend_cleanup").update(last_run_at=timezone.now() + timedelta(hours=1))
+    relays = []
+    for _ in range(3):
+        tick_until_idle(scheduler)
+        relays.append([task for task, _, _ in sent].count("scheduler.relay"))
+        time.sleep(1.1)
+    assert relays == [0, 1, 2], "by its interval, from the start"
+    assert "scheduler.sweep_inbox" in {task for task, _, _ in sent}
+
+
+def test_a_clock_set_back_while_it_runs_delays_nothing(scheduler, sent, caplog):
+    caplog.set_level("WARNING", logger="scheduler.beat")
+    everything_due(scheduler)
+    tick_until_idle(scheduler)
+    sent.clear()
+    hour = timedelta(hours=1)
+    # As if all of that had been by a clock an hour ahead, set right since.
+    scheduler._clock_ahead += hour.total_seconds()
+    scheduler._heap = [event._replace(time=event.time + hour.total_seconds()) for event in scheduler._heap]
+    for _, _, entry in scheduler._heap:
+        entry.last_run_at += hour
+    for _ in range(3):
+        tick_until_idle(scheduler)
+        time.sleep(1.1)
+    assert {task for task, _, _ in sent} >= {"scheduler.relay", "scheduler.sweep_inbox"}
+    assert caplog.text.count("the clock was set") == 1
+
+
 # --- The broker is away ----------------------------------------------------------------------------------------------
 
 
