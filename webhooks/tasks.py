@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from celery import shared_task
-from celery.exceptions import Reject
+from celery.exceptions import Reject, SoftTimeLimitExceeded
 from django.db import connection
 
 from outbox.ticks import found_nothing
@@ -18,9 +18,11 @@ log = logging.getLogger(__name__)
 
 # One run of the apply task; the next nudge or sweep goes on (seconds). Must stay below Celery's soft time limit.
 BUDGET_SECONDS = 20.0
-# How long one delivery of a result waits for the database (seconds, each pause), below Celery's soft time limit. The
-# message then goes back to the queue, which lets it return 20 times: ten minutes, after which it is a dead letter.
-DATABASE_PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+# How long after a delivery of a result another try with the database may begin (seconds): below Celery's soft time limit by
+# what a try takes whose hosts swallow every packet. The message then goes back to the queue, which lets it return 20 times:
+# eight minutes, after which it is a dead letter.
+DATABASE_SECONDS = 25.0
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 8.0
 
 
 @shared_task(name="webhooks.apply_results", bind=True)
@@ -40,26 +42,36 @@ def receive_result(*_args: Any, headers: Any = None, body: Any = None, **_unknow
     What is not signed well goes to the dead-letter queue, where somebody can look at it; it leaves no row.
     """
     raw = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else b""
-    for pause in (*DATABASE_PAUSES_SECONDS, None):
+    try:
+        _receive_patiently(headers, raw)
+    except SignatureError as error:
+        log.warning("result refused", extra={"reason": error.reason.value, "door": "queue"})
+        refusals.note(error.reason.value, "queue")
+        raise Reject(error.reason.value, requeue=False) from None
+    except WebhookIdReusedError as error:
+        log.error("webhook-id reused", extra={"webhook_id": str(error), "door": "queue"})
+    except Exception as error:
+        if isinstance(error, SoftTimeLimitExceeded) or database_trouble(error) is not Trouble.NONE:
+            raise Reject("database away", requeue=True) from None
+        # A defect of ours. Celery acknowledges the message of a task that failed, which would lose the result.
+        log.exception("result not recorded", extra={"door": "queue"})
+        raise Reject(type(error).__name__, requeue=False) from None
+
+
+def _receive_patiently(headers: Any, raw: bytes) -> None:
+    """Raises what the last try raised, and at once what no further try would change."""
+    until, pause = time.monotonic() + DATABASE_SECONDS, FIRST_PAUSE_SECONDS
+    while True:
         try:
             verified = receiving.check(headers, raw, now=None)
             receiving.receive(verified, raw, door="queue")
-        except SignatureError as error:
-            log.warning("result refused", extra={"reason": error.reason.value, "door": "queue"})
-            refusals.note(error.reason.value, "queue")
-            raise Reject(error.reason.value, requeue=False) from None
-        except WebhookIdReusedError as error:
-            log.error("webhook-id reused", extra={"webhook_id": str(error), "door": "queue"})
         except Exception as error:
-            if database_trouble(error) is Trouble.NONE:
-                # A defect of ours. Celery acknowledges the message of a task that failed, which would lose the result.
-                log.exception("result not recorded", extra={"door": "queue"})
-                raise Reject(type(error).__name__, requeue=False) from None
-            if pause is None:
-                raise Reject("database away", requeue=True) from None
+            if database_trouble(error) is Trouble.NONE or time.monotonic() + pause > until:
+                raise
             log.warning("result waits for the database", extra={"reason": type(error).__name__, "door": "queue"})
-            if not connection.in_atomic_block:
-                connection.close_if_unusable_or_obsolete()
-            time.sleep(pause)
-            continue
-        return
+        else:
+            return
+        if not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)

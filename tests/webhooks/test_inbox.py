@@ -6,10 +6,12 @@ import time
 import uuid
 from collections import Counter
 from datetime import timedelta
+from types import SimpleNamespace
 
 import psycopg2
 import pytest
-from celery.exceptions import Reject
+from celery import current_app
+from celery.exceptions import Reject, SoftTimeLimitExceeded
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 from django.db.models import Count
 from django.db.models.functions import Now
@@ -502,18 +504,20 @@ def test_processing_and_the_outcome_in_one_batch_are_applied_in_the_order_they_c
 
 @pytest.fixture
 def queue_door(monkeypatch):
-    """receive_result with a proven signature; the pauses it made."""
-    pauses = []
+    """receive_result with a proven signature; the pauses it made, by a clock that only they and tries move."""
+    pauses, tried = [], []
     monkeypatch.setattr(tasks.receiving, "check", lambda headers, body, now: Verified("msg_q", 1, "k"))
-    monkeypatch.setattr(tasks.time, "sleep", pauses.append)
+    clock = SimpleNamespace(sleep=pauses.append, monotonic=lambda: sum(pauses) + sum(tried), tried=tried)
+    monkeypatch.setattr(tasks, "time", clock)
     return pauses
 
 
-def failing(monkeypatch, error, times):
+def failing(monkeypatch, error, times, seconds=0.0):
     real, calls = tasks.receiving.receive, []
 
     def receive(*args, **kwargs):
         calls.append(args)
+        tasks.time.tried.append(seconds)
         if len(calls) <= times:
             raise error
         return real(*args, **kwargs)
@@ -533,7 +537,24 @@ def test_a_result_from_the_queue_goes_back_when_the_database_stays_away(queue_do
         tasks.receive_result.run(headers={}, body="{}")
     # An exception would let Celery acknowledge the message: the result would be gone.
     assert rejected.value.requeue is True
-    assert 20 < sum(queue_door) < 40, "waits, or the queue's delivery limit is used up in a second"
+    assert 15 < sum(queue_door) <= 25, "waits, or the queue's delivery limit is used up in a second"
+
+
+@pytest.mark.parametrize("seconds", [3, 9, 18])
+def test_a_database_that_swallows_every_packet_is_given_up_before_the_soft_time_limit(queue_door, monkeypatch, seconds):
+    """A try takes the connection's time-out for each host: two hosts, tried thrice, are 18 seconds."""
+    failing(monkeypatch, OperationalError("timeout expired"), times=99, seconds=seconds)
+    with pytest.raises(Reject) as rejected:
+        tasks.receive_result.run(headers={}, body="{}")
+    assert rejected.value.requeue is True
+    assert 15 < tasks.time.monotonic() < current_app.conf.task_soft_time_limit
+
+
+def test_time_that_is_up_is_no_defect_of_the_result(queue_door, monkeypatch):
+    failing(monkeypatch, SoftTimeLimitExceeded(), times=99)
+    with pytest.raises(Reject) as rejected:
+        tasks.receive_result.run(headers={}, body="{}")
+    assert rejected.value.requeue is True
 
 
 def test_a_defect_of_ours_makes_a_dead_letter_and_loses_no_result(queue_door, monkeypatch):
