@@ -4,7 +4,7 @@ from typing import Any
 
 import structlog
 
-from outbox import context
+from outbox import context, database_errors
 
 # What a line may carry beyond its message: names of things, never their content.
 CONTEXT = (
@@ -40,7 +40,7 @@ def log_configuration(level: str, *, as_json: bool) -> dict[str, Any]:
                     structlog.stdlib.add_logger_name,
                     structlog.processors.TimeStamper(fmt="iso", utc=True),
                     _take_context,
-                    structlog.processors.format_exc_info,
+                    structlog.processors.ExceptionRenderer(lambda info: database_errors.format_exception(*info)),
                 ],
                 "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
             }

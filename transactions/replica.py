@@ -8,6 +8,8 @@ from typing import TypeVar
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections
 
+from outbox.database_errors import reason_of
+
 log = logging.getLogger(__name__)
 
 ALIAS = "replica"
@@ -47,9 +49,7 @@ class Replica:
                 # Also what only a replica does: it ends a query that stands in the way of what it has to replay.
                 self.rest_until = time.monotonic() + REST_SECONDS
                 connections[ALIAS].close()
-                log.warning(
-                    "lists are read from the primary", extra={"reason": f"{type(error).__name__}: {error}"[:200]}
-                )
+                log.warning("lists are read from the primary", extra={"reason": reason_of(error)[:200]})
         return query(DEFAULT_DB_ALIAS)
 
 

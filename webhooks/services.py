@@ -10,6 +10,7 @@ from django.db import DatabaseError, InterfaceError, connection, transaction
 
 from outbox import context, tracing
 from outbox.clock import database_now
+from outbox.database_errors import reason_of
 from transactions import services as transactions
 from transactions.services import Result
 from transactions.states import Verdict
@@ -131,7 +132,7 @@ def _apply_safely(claimed: Claimed) -> str:
             trouble = database_trouble(error)
             if trouble is Trouble.AWAY:
                 raise
-            reason = f"{type(error).__name__}: {str(error)[:500]}"
+            reason = reason_of(error)[:500]
             if trouble is Trouble.BUSY:
                 inbox.postpone(claimed, reason)
                 return "busy"
