@@ -4,8 +4,8 @@ import logging
 from typing import Any
 
 from celery.exceptions import Reject, SoftTimeLimitExceeded
-from django.db import DatabaseError, InterfaceError, OperationalError, connection
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from django.db import DatabaseError, DataError, Error, IntegrityError, NotSupportedError, ProgrammingError, connection
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from processing import delivery, handler
 from processing.events import BadEventError, ParsedEvent, parse
@@ -29,7 +29,9 @@ def process_transaction(self: Any, *args: Any, event: Any = None, **unknown: Any
         raise Reject("not an event of the contract", requeue=False) from None
     try:
         handled = _handle_patiently(parsed)
-    except (OperationalError, InterfaceError) as error:
+    except (Error, SoftTimeLimitExceeded) as error:
+        if not (_database_away(error) or isinstance(error, SoftTimeLimitExceeded)):
+            raise
         log.error("event %s given back: the database does not answer (%s)", parsed.id, type(error).__name__)
         raise Reject("the database does not answer", requeue=True) from None
     try:
@@ -45,7 +47,7 @@ def process_transaction(self: Any, *args: Any, event: Any = None, **unknown: Any
 
 def _handle_patiently(event: ParsedEvent) -> handler.Handled:
     retrying = Retrying(
-        retry=retry_if_exception_type((OperationalError, InterfaceError)),
+        retry=retry_if_exception(_database_away),
         stop=stop_after_delay(DATABASE_SECONDS),
         wait=wait_random_exponential(multiplier=0.2, max=3),
         before_sleep=_drop_connection,
@@ -53,6 +55,14 @@ def _handle_patiently(event: ParsedEvent) -> handler.Handled:
     )
     handled: handler.Handled = retrying(handler.handle, event, Event.Door.BROKER)
     return handled
+
+
+def _database_away(error: BaseException) -> bool:
+    """Anything but the statement's own fault: a cut connection may come as a bare DatabaseError, and a standby that was not
+    promoted yet refuses to write with an InternalError.
+    """
+    own = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
+    return isinstance(error, Error) and not isinstance(error, own)
 
 
 def _drop_connection(_: RetryCallState) -> None:

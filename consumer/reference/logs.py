@@ -2,7 +2,12 @@
 
 import json
 import logging
+import traceback
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
+
+from django.db import Error
 
 from processing import tracing
 
@@ -21,3 +26,16 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)
+
+    def formatException(self, ei: Any) -> str:
+        """What a database says may hold the row (PostgreSQL's DETAIL): of its errors the class and the place are shown."""
+        _, error, trace = ei
+        if any(isinstance(each, Error) for each in _chain(error)):
+            return "".join([*traceback.format_tb(trace), type(error).__name__])
+        return super().formatException(ei)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -2,6 +2,9 @@
 
 import json
 import logging
+import sys
+
+from django.db import IntegrityError
 
 from processing import tracing
 from reference.logs import JsonLines
@@ -26,3 +29,25 @@ def test_the_names_stand_beside_the_sentence_while_the_work_lasts():
 def test_without_a_collector_a_span_passes_on_what_it_was_given():
     with tracing.span("x", "client", "00-parent") as mine:
         assert mine == "00-parent"
+
+
+def test_a_traceback_shows_no_row_of_the_database():
+    account = "DE89" + "370400440532013000"
+    try:
+        try:
+            raise IntegrityError(f"DETAIL:  Failing row contains ({account}).")
+        except IntegrityError as error:
+            raise RuntimeError(f"not decided: {error}") from error
+    except RuntimeError:
+        record = logging.LogRecord("consumer.x", logging.ERROR, "f", 1, "failed", (), sys.exc_info())
+    text = JsonLines().format(record)
+    assert account not in text
+    assert "test_logs.py" in text and "RuntimeError" in text
+
+
+def test_any_other_traceback_is_whole():
+    try:
+        raise RuntimeError("a defect")
+    except RuntimeError:
+        record = logging.LogRecord("consumer.x", logging.ERROR, "f", 1, "failed", (), sys.exc_info())
+    assert "RuntimeError: a defect" in json.loads(JsonLines().format(record))["exception"]

@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from celery.exceptions import Reject
-from django.db import OperationalError
+from celery.exceptions import Reject, SoftTimeLimitExceeded
+from django.db import DatabaseError, IntegrityError, InternalError, OperationalError
 
 from processing import delivery, handler, tasks
 from processing.models import Event, Result
@@ -63,15 +63,36 @@ def test_a_short_outage_of_the_database_is_waited_out(monkeypatch: pytest.Monkey
     assert Result.objects.get().state == "delivered"
 
 
-def test_a_long_outage_of_the_database_gives_the_message_back(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        OperationalError("away"),
+        InternalError("cannot execute UPDATE in a read-only transaction"),
+        DatabaseError("server closed the connection"),
+        SoftTimeLimitExceeded(),
+    ],
+    ids=repr,
+)
+def test_a_long_outage_of_the_database_gives_the_message_back(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     def away(*_: Any) -> Any:
-        raise OperationalError("away")
+        raise error
 
     monkeypatch.setattr(handler, "handle", away)
     monkeypatch.setattr(tasks, "DATABASE_SECONDS", 0)
     with pytest.raises(Reject) as caught:
         process_transaction.run(event=make_event())
     assert caught.value.requeue is True
+
+
+def test_a_statement_that_is_wrong_is_not_given_back_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(*_: Any) -> Any:
+        raise IntegrityError("never")
+
+    monkeypatch.setattr(handler, "handle", wrong)
+    with pytest.raises(IntegrityError):
+        process_transaction.run(event=make_event())
 
 
 def test_a_producer_that_is_away_does_not_fail_the_task() -> None:
