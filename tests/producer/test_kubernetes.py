@@ -28,10 +28,44 @@ def of_kind(*kinds):
     return [parameter for parameter in MANIFESTS if parameter.values[0]["kind"] in kinds]
 
 
-def pod_of(manifest):
+WITH_PODS = ("Deployment", "Job", "CronJob")
+PODS = {"web", "relay", "worker", "results-worker", "beat", "release", "partitions"}
+# Which pods each policy is about. One that selects none leaves them what a policy beside it takes away.
+POLICIES = {
+    "nothing-else": PODS,
+    "names": PODS,
+    "database-and-broker": PODS,
+    "requests": {"web"},
+    "webhooks": {"relay", "worker", "beat"},
+}
+
+
+def template_of(manifest):
     spec = manifest["spec"]
     spec = spec["jobTemplate"]["spec"] if manifest["kind"] == "CronJob" else spec
-    return spec["template"]["spec"]
+    return spec["template"]
+
+
+def pod_of(manifest):
+    return template_of(manifest)["spec"]
+
+
+def selects(selector, labels):
+    assert selector.keys() <= {"matchLabels", "matchExpressions"}
+    expressions = selector.get("matchExpressions", [])
+    assert all(expression["operator"] == "In" for expression in expressions)
+    return selector.get("matchLabels", {}).items() <= labels.items() and all(
+        labels.get(expression["key"]) in expression["values"] for expression in expressions
+    )
+
+
+def selected_by_policies(labels_of_pods, policies):
+    return {
+        policy["metadata"]["name"]: {
+            name for name, labels in labels_of_pods.items() if selects(policy["spec"]["podSelector"], labels)
+        }
+        for policy in policies
+    }
 
 
 def settings_of():
@@ -78,8 +112,37 @@ def test_labels_that_select_are_those_of_the_pods_and_settings_exist(manifest):
         assert manifest["spec"]["selector"]["matchLabels"] == manifest["spec"]["template"]["metadata"]["labels"]
     text = (ROOT / "docs" / "settings.md").read_text()
     (container,) = pod_of(manifest)["containers"]
-    for name in [*settings_of(), *(variable["name"] for variable in container.get("env", []))]:
+    # What has another source is there for the values that name it: $(POD_IP).
+    own = [variable["name"] for variable in container.get("env", []) if "value" in variable]
+    for name in [*settings_of(), *own]:
         assert f"`{name.removesuffix('_FILE')}`" in text, name
+
+
+@pytest.mark.parametrize("overlay", ["trial", "production"])
+def test_every_policy_selects_the_pods_that_it_is_about(overlay):
+    """Without kubectl: the labels of the pods and those that the base's kustomization puts on them."""
+    base = yaml.safe_load((FOLDER / "base" / "kustomization.yaml").read_text())
+    added = {k: v for part in base["labels"] if part.get("includeTemplates") for k, v in part["pairs"].items()}
+    pods = {
+        m.values[0]["metadata"]["name"]: template_of(m.values[0])["metadata"]["labels"] | added
+        for m in of_kind(*WITH_PODS)
+    }
+    policies = [m.values[0] for m in of_kind("NetworkPolicy") if m.id.startswith(("base/", f"{overlay}/"))]
+    assert selected_by_policies(pods, policies) == POLICIES
+
+
+def test_prometheus_may_scrape_each_web_pod_by_its_address():
+    (requests,) = [m.values[0] for m in of_kind("NetworkPolicy") if m.values[0]["metadata"]["name"] == "requests"]
+    sources = [source for rule in requests["spec"]["ingress"] for source in rule["from"]]
+    assert {"app.kubernetes.io/name": "prometheus"} in [
+        one.get("podSelector", {}).get("matchLabels") for one in sources
+    ]
+    (web,) = [m.values[0] for m in of_kind("Deployment") if m.values[0]["metadata"]["name"] == "web"]
+    env = {variable["name"]: variable for variable in pod_of(web)["containers"][0]["env"]}
+    assert list(env) == ["POD_IP", "HOSTS", "ALLOWED_HOSTS"], "only what stands before can be named"
+    assert env["POD_IP"]["valueFrom"] == {"fieldRef": {"fieldPath": "status.podIP"}}
+    assert env["HOSTS"]["valueFrom"] == {"configMapKeyRef": {"name": "producer", "key": "ALLOWED_HOSTS"}}
+    assert env["ALLOWED_HOSTS"]["value"] == "$(HOSTS),$(POD_IP)"
 
 
 def test_every_queue_of_the_workers_has_a_reader():
@@ -111,6 +174,14 @@ def test_the_overlay_renders_to_good_manifests(overlay):
         if manifest["kind"] not in WITHOUT_SCHEMA:
             kubernetes_validate.validate(manifest, VERSION, strict=True)
         assert manifest["metadata"]["namespace"].startswith("producer")
-    pods = [pod_of(manifest) for manifest in rendered if manifest["kind"] in {"Deployment", "Job", "CronJob"}]
-    assert len(pods) == 7
+    with_pods = {manifest["metadata"]["name"]: manifest for manifest in rendered if manifest["kind"] in WITH_PODS}
+    assert with_pods.keys() == PODS
+    pods = [pod_of(manifest) for manifest in with_pods.values()]
     assert all(pod["containers"][0]["image"].startswith("registry.example/producer-app:") for pod in pods)
+    labels = {name: template_of(manifest)["metadata"]["labels"] for name, manifest in with_pods.items()}
+    policies = [manifest for manifest in rendered if manifest["kind"] == "NetworkPolicy"]
+    assert selected_by_policies(labels, policies) == POLICIES
+    # The selector of a Deployment that is there cannot be changed: a label more in it, and `apply` is refused.
+    for name, manifest in with_pods.items():
+        if manifest["kind"] == "Deployment":
+            assert manifest["spec"]["selector"] == {"matchLabels": {"app": name}}
