@@ -1,5 +1,6 @@
 """The manifests: good by their schemas, safe in every pod, and about things that exist."""
 
+import copy
 import re
 import shutil
 import subprocess
@@ -7,7 +8,9 @@ import subprocess
 import kubernetes_validate
 import pytest
 import yaml
+from django.core.management import call_command
 from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
 
 from outbox import topology
 from tests.stack import ROOT
@@ -68,6 +71,16 @@ def selected_by_policies(labels_of_pods, policies):
     }
 
 
+def waiting_container():
+    """What the base's kustomization puts before the processes of each Deployment."""
+    (patch,) = yaml.safe_load((FOLDER / "base" / "kustomization.yaml").read_text())["patches"]
+    assert patch["target"] == {"kind": "Deployment"}
+    (change,) = yaml.safe_load(patch["patch"])
+    assert (change["op"], change["path"]) == ("add", "/spec/template/spec/initContainers")
+    (container,) = change["value"]
+    return container
+
+
 def settings_of():
     return yaml.safe_load((FOLDER / "base" / "settings.yaml").read_text())["data"]
 
@@ -90,7 +103,7 @@ def test_every_pod_may_do_no_more_than_it_must(manifest):
     assert pod["securityContext"]["runAsNonRoot"] and pod["automountServiceAccountToken"] is False
     # Above the 8 s of gunicorn with its 5 s before, and the 20 s of a worker.
     assert pod["terminationGracePeriodSeconds"] >= 30
-    for container in pod["containers"]:
+    for container in [*pod["containers"], waiting_container()]:
         security = container["securityContext"]
         assert security["readOnlyRootFilesystem"] and not security["allowPrivilegeEscalation"]
         assert security["capabilities"] == {"drop": ["ALL"]}
@@ -145,6 +158,28 @@ def test_prometheus_may_scrape_each_web_pod_by_its_address():
     assert env["ALLOWED_HOSTS"]["value"] == "$(HOSTS),$(POD_IP)"
 
 
+@pytest.mark.parametrize("manifest", of_kind("Deployment"))
+def test_what_waits_in_each_pod_is_good_and_has_the_volumes_that_it_mounts(manifest):
+    manifest = copy.deepcopy(manifest)
+    pod, waiting = pod_of(manifest), waiting_container()
+    pod["initContainers"] = [waiting]
+    kubernetes_validate.validate(manifest, VERSION, strict=True)
+    assert waiting["volumeMounts"] == pod["containers"][0]["volumeMounts"]
+    assert waiting["image"] == pod["containers"][0]["image"]
+
+
+@pytest.mark.django_db
+def test_new_code_waits_until_the_schema_is_new_and_then_starts():
+    """By the command of the manifests themselves."""
+    (asked,) = re.findall(r"until python manage.py (migrate [^;]+);", waiting_container()["command"][-1])
+    call_command(*asked.split())
+    last = MigrationRecorder.Migration.objects.filter(app="webhooks").latest("id")
+    last.delete()
+    with pytest.raises(SystemExit) as ended:
+        call_command(*asked.split())
+    assert ended.value.code == 1, "a code other than 0 goes on waiting"
+
+
 def test_every_queue_of_the_workers_has_a_reader():
     commands = " ".join(" ".join(pod_of(m.values[0])["containers"][0]["command"]) for m in of_kind("Deployment"))
     assert set(re.findall(r"-Q (\S+)", commands)) == {topology.TASK_QUEUE, topology.RESULT_QUEUE}
@@ -181,6 +216,12 @@ def test_the_overlay_renders_to_good_manifests(overlay):
     labels = {name: template_of(manifest)["metadata"]["labels"] for name, manifest in with_pods.items()}
     policies = [manifest for manifest in rendered if manifest["kind"] == "NetworkPolicy"]
     assert selected_by_policies(labels, policies) == POLICIES
+    # One `apply` starts all of it: the new code must wait for the Job, and the Job for nothing.
+    for name, manifest in with_pods.items():
+        waits = [one["name"] for one in pod_of(manifest).get("initContainers", [])]
+        assert waits == (["wait-for-release"] if manifest["kind"] == "Deployment" else []), name
+        for one in pod_of(manifest).get("initContainers", []):
+            assert one["image"] == pod_of(manifest)["containers"][0]["image"]
     # The selector of a Deployment that is there cannot be changed: a label more in it, and `apply` is refused.
     for name, manifest in with_pods.items():
         if manifest["kind"] == "Deployment":
