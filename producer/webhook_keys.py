@@ -9,8 +9,9 @@ from transactions.exceptions import as_problem, problem_response
 from transactions.moments import moment
 from webhooks.keys import published
 
-# How long a Consumer may keep the answer (seconds): much shorter than any overlap of a rotation.
-MAX_AGE_SECONDS = 300
+# How long a Consumer may keep the answer (seconds). With what a process remembers (webhooks.keys) it must be shorter than the
+# shortest overlap of a rotation: else the old key ends before the Consumer knows the new one, and it answers 401.
+MAX_AGE_SECONDS = 30
 
 
 @read_only

@@ -1,6 +1,7 @@
 """Stored keys: sealed, beside those from settings, in time without a query per delivery; their command, page and JSON."""
 
 import json
+import re
 import time
 import uuid
 from datetime import timedelta
@@ -16,7 +17,9 @@ from django.urls import reverse
 from outbox.clock import database_now
 from producer.checks import each_direction_has_a_key
 from tests.settings import TEST_SECRET
+from tests.stack import ROOT
 from webhooks import key_store, keys
+from webhooks.management.commands.webhook_keys import MIN_OVERLAP
 from webhooks.models import InboxMessage, WebhookKey
 from webhooks.rate import TokenBucket
 from webhooks.signing import generate_secret, generate_signing_pair, load_key, sign
@@ -372,6 +375,12 @@ def test_only_our_public_keys_are_published_with_their_times(client):
     assert shown[coming.key_id]["retire_at"].endswith("Z")
     text = json.dumps(answer.json())
     assert "whsec_" not in text and "whsk_" not in text
+
+
+def test_a_consumer_that_keeps_the_page_as_long_as_it_may_knows_a_new_key_before_the_old_one_ends(client):
+    (seconds,) = re.findall(r"max-age=(\d+)", client.get(PAGE)["Cache-Control"])
+    assert int(seconds) + keys.CACHE_SECONDS < MIN_OVERLAP.total_seconds()
+    assert f"({seconds} seconds;" in (ROOT / "docs" / "consumers.md").read_text()
 
 
 def test_a_signing_key_from_settings_is_published_too(client, settings):
