@@ -54,6 +54,12 @@ def test_prometheus_would_load_our_configuration():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_every_alert_that_a_manifest_or_a_page_names_is_one_of_ours():
+    texts = [*ROOT.glob("docs/**/*.md"), *OPS.rglob("*.yaml"), *OPS.rglob("*.md"), ROOT / "docker-compose.yml"]
+    named = {name for path in texts for name in re.findall(r"\balert\s(?:#\s)?([A-Z]\w+)", path.read_text())}
+    assert {"BeatDead", "RelayDead", "WorkersDead"} <= named <= {rule["alert"] for rule in RULES}
+
+
 @pytest.mark.django_db
 def test_every_metric_that_an_alert_or_a_panel_names_is_one_of_ours(client):
     ChannelState.objects.create(name="webhook")
