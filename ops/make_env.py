@@ -1,4 +1,4 @@
-"""Writes .env from .env.example with a random secret for every fixme-…; refuses to touch one that is there."""
+"""Writes .env from .env.example with a random secret for each fixme-…; refuses to touch one that is there."""
 
 import base64
 import os
@@ -9,11 +9,18 @@ from pathlib import Path
 
 
 def filled(text: str) -> str:
-    """`fixme-webhook…` becomes a Standard Webhooks secret, any other a hex word, which is safe inside a URL."""
-    text = re.sub(
-        r"\bfixme-webhook[\w-]*", lambda _: "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(), text
-    )
-    return re.sub(r"\bfixme-[\w-]+", lambda _: secrets.token_hex(32), text)
+    """`fixme-webhook…` becomes a Standard Webhooks secret, any other a hex word, which is safe inside a URL.
+
+    The same fixme-… twice becomes the same secret: who signs and who verifies read it by two names.
+    """
+    made = {word: _secret(word) for word in re.findall(r"\bfixme-[\w-]+", text)}
+    return re.sub(r"\bfixme-[\w-]+", lambda match: made[match[0]], text)
+
+
+def _secret(word: str) -> str:
+    if word.startswith("fixme-webhook"):
+        return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+    return secrets.token_hex(32)
 
 
 def main(example: Path, target: Path) -> int:
