@@ -136,7 +136,10 @@ LOGIN_REDIRECT_URL = "admin:index"
 # --- Security headers ------------------------------------------------------------------------------------------------
 HTTPS_ONLY = env.bool("HTTPS_ONLY", default=not DEBUG and PUBLIC_URL.startswith("https://"))
 SECURE_SSL_REDIRECT = HTTPS_ONLY
-SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$", r"^metrics$"]
+# Who asks from inside the network, past the proxy with TLS: probes, Prometheus, and the Consumer with its results. A POST does
+# not survive a redirect; and a result is signed over its bytes and carries no key, so that on the way nobody can change it
+# or send one of their own.
+SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$", r"^metrics$", r"^api/v1/webhooks/results$"]
 SESSION_COOKIE_SECURE = HTTPS_ONLY
 CSRF_COOKIE_SECURE = HTTPS_ONLY
 SECURE_HSTS_SECONDS = int(timedelta(days=365).total_seconds()) if HTTPS_ONLY else 0

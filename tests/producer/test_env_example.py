@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 from tests.stack import ROOT
 
@@ -73,6 +74,17 @@ def test_it_is_never_written_over(tmp_path, capsys):
     (tmp_path / ".env").write_text("SECRET_KEY=mine")
     assert MAKE_ENV["main"](EXAMPLE, tmp_path / ".env") == 0
     assert (tmp_path / ".env").read_text() == "SECRET_KEY=mine"
+
+
+def test_every_name_in_it_reaches_a_container():
+    compose = (ROOT / "docker-compose.yml").read_text()
+    own = {"CONSUMER_WEBHOOK_URL", "WEBHOOK_ALLOWED_NETWORKS"}
+    used = set(re.findall(r"\$\{(\w+)", compose))
+    assert READ_ENV(EXAMPLE).keys() - own <= used
+    for name in own:
+        assert f"{name}: " in compose, "Compose has its own value"
+    web = yaml.safe_load(compose)["services"]["web"]["environment"]
+    assert web["PUBLIC_URL"].startswith("${PUBLIC_URL:?") and web["BEHIND_TLS_PROXY"] == "${BEHIND_TLS_PROXY:-false}"
 
 
 def test_compose_asks_for_no_name_that_is_not_in_it():

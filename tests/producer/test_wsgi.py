@@ -60,6 +60,20 @@ def test_the_short_way_answers_as_the_long_one_does(path, method):
     assert headers["X-Frame-Options"] == "DENY"
 
 
+def test_what_comes_from_inside_past_the_proxy_with_tls_is_not_sent_to_https(settings):
+    settings.SECURE_SSL_REDIRECT, settings.SECURE_PROXY_SSL_HEADER = True, ("HTTP_X_FORWARDED_PROTO", "https")
+    for path in ("/livez", "/readyz", "/metrics"):
+        assert not ask(WSGIHandler(), path)[0].startswith("30"), path
+    # Not signed, so refused, by the door itself: the Consumer takes a redirect for a failure.
+    for handler in (ApiHandler(), WSGIHandler()):
+        headers = {"CONTENT_TYPE": "application/json"}
+        assert ask(handler, f"{API}webhooks/results", "POST", **headers)[0].startswith("401")
+    for path in (f"{API}transactions", f"{API}webhooks/results/abc", f"{API}webhooks/resultsx"):
+        status, headers, _ = ask(ApiHandler(), path)
+        assert status.startswith("301") and headers["Location"] == f"https://testserver{path}"
+    assert ask(ApiHandler(), f"{API}transactions", HTTP_X_FORWARDED_PROTO="https")[0].startswith("401")
+
+
 def test_programs_go_the_short_way_and_pages_the_long_one(client):
     assert ask(application, f"{API}schema")[0] == "200 OK"
     status, headers, _ = ask(application, "/admin/", HTTP_ACCEPT="text/html")
