@@ -21,6 +21,7 @@ def configuration() -> dict[str, object]:
     on_amqp = broker_url.startswith("amqp")
     return {
         "broker_url": broker_url,
+        "broker_read_url": settings.READ_BROKER_TRANSPORT_URL,
         "broker_transport": None if on_amqp else topology.EMBEDDED_TRANSPORT,
         "broker_transport_options": settings.BROKER_TRANSPORT_OPTIONS,
         # A dead peer is noticed after two missed beats, 20 seconds; Celery's default is four minutes.

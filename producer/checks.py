@@ -165,7 +165,10 @@ def encrypted_on_the_way(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         mode = connection.settings_dict["OPTIONS"].get("sslmode", "prefer")
         if mode not in {"verify-ca", "verify-full"}:
             open_ways.append(f"DATABASE_URL (sslmode is {mode}; add ?sslmode=verify-full&sslrootcert=/path/ca.pem)")
-    for name in ("BROKER_URL", "TASKS_BROKER_URL"):
+    names = ["BROKER_URL", "TASKS_BROKER_URL"]
+    if settings.READ_BROKER_URL not in {settings.BROKER_URL, settings.TASKS_BROKER_URL}:
+        names.append("READ_BROKER_URL")
+    for name in names:
         url = getattr(settings, name)
         if url.startswith("amqp") and any(
             not one.strip().startswith("amqps://") and _leaves_the_machine(one) for one in url.split(";")

@@ -171,7 +171,8 @@ def refuse_unsafe(settings: Mapping[str, Any]) -> None:
         raise ImproperlyConfigured(
             "ALLOWED_HOSTS is empty. Set it to the host names that clients use, separated by commas."
         )
-    brokers = [url for url in (settings["BROKER_URL"], settings["TASKS_BROKER_URL"]) if url.startswith("amqp")]
+    urls = [settings[name] for name in ("BROKER_URL", "TASKS_BROKER_URL", "READ_BROKER_URL")]
+    brokers = [url for url in urls if url.startswith("amqp")]
     found = [broker for url in brokers for broker in addresses(url)]
     if any((broker.user or "guest") == "guest" and broker.host not in LOOPBACK for broker in found):
         raise ImproperlyConfigured(

@@ -18,6 +18,8 @@ DATABASE_URL = env.str("DATABASE_URL", default="") or f"sqlite:///{ROOT / 'var' 
 BROKER_URL = env.str("BROKER_URL", default="") or f"filesystem://{ROOT / 'var' / 'broker'}"
 # Celery's own: ticks and wake-ups. In a virtual host of its own nobody else can put a task into it (ops/rabbitmq).
 TASKS_BROKER_URL = env.str("TASKS_BROKER_URL", default="") or BROKER_URL
+# Where this worker reads. Of the results' worker alone it is another, that of the events; it wakes others at the former.
+READ_BROKER_URL = env.str("READ_BROKER_URL", default="") or TASKS_BROKER_URL
 # Whose certificates the broker may show, for amqps:// URLs; empty: the system's authorities.
 BROKER_CA_FILE = environment.readable_file("BROKER_CA_FILE")
 DEBUG = env.bool("DEBUG", default=EMBEDDED)
@@ -203,6 +205,7 @@ RESULT_DEADLINE_SECONDS = environment.number("RESULT_DEADLINE_SECONDS", 900)
 # Celery's form of BROKER_URL: a folder of files becomes kombu's filesystem transport.
 BROKER_TRANSPORT_URL, BROKER_TRANSPORT_OPTIONS = environment.broker(BROKER_URL)
 TASKS_BROKER_TRANSPORT_URL = environment.broker(TASKS_BROKER_URL)[0]
+READ_BROKER_TRANSPORT_URL = environment.broker(READ_BROKER_URL)[0]
 
 # --- The outbox ------------------------------------------------------------------------------------------------------
 # Where a relay listens for wake-ups: a DATABASES entry, or None where LISTEN would be lost in a pool.

@@ -38,7 +38,7 @@ class StrictConsumer(Consumer):
         A user who may not declare reads what an operator has declared.
         """
         connection = super().connect()
-        if not topology.declare_if_allowed(connection, topology.queues_at(settings.TASKS_BROKER_URL)):
+        if not topology.declare_if_allowed(connection, topology.queues_at(settings.READ_BROKER_URL)):
             for queue in self.app.amqp.queues.values():
                 # Or kombu declares it once more as it begins to read.
                 queue.no_declare = True  # type: ignore[attr-defined]

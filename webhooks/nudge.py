@@ -18,8 +18,9 @@ EXPIRES_SECONDS = 10
 def _send() -> None:
     expires = None if settings.BROKER_URL.startswith("amqp") else EXPIRES_SECONDS
     # retry=False: while the broker is away the sweep finds the row; nobody may hang on it here.
+    # declare=[]: who reads the queue declares it. The results' worker may not, and a refusal would cost the nudge.
     with _link.producer() as producer:
-        current_app.send_task(APPLY_TASK, producer=producer, retry=False, expires=expires)
+        current_app.send_task(APPLY_TASK, producer=producer, retry=False, declare=[], expires=expires)
 
 
 _link = TaskLink(current_app)

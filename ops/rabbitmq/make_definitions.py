@@ -34,7 +34,10 @@ PERMISSIONS = [
     ("producer", EVENTS, NOTHING, f"^{settings.OUTBOX_ROUTES['transactions']['exchange']}$", NOTHING),
     # The worker of the second door: one queue.
     ("producer-results", EVENTS, CELERY_CONTROL, CELERY_CONTROL, rf"^producer\.results\.v1$|^{CONTROL}$"),
-    # Celery's ticks and wake-ups, in a virtual host that nobody else may enter.
+    # It wakes the worker that applies what it has stored: it may put tasks there, through the default exchange, which has no
+    # finer grain, and read none.
+    ("producer-results", TASKS, NOTHING, r"^amq\.default$", NOTHING),
+    # Celery's ticks and wake-ups, in a virtual host that nobody but the Producer may enter.
     ("producer-tasks", TASKS, EVERYTHING, EVERYTHING, EVERYTHING),
     # The Consumer: reads one queue, sends results to another through the default exchange, which has no finer grain.
     ("consumer", EVENTS, CELERY_CONTROL, rf"^amq\.default$|^{CONTROL}$", rf"^{EVENT_QUEUE}$|^{CONTROL}$"),
@@ -62,7 +65,7 @@ def definitions() -> dict[str, Any]:
                 "hashing_algorithm": "rabbit_password_hashing_sha256",
                 "tags": "",
             }
-            for user, *_ in PERMISSIONS
+            for user in dict.fromkeys(user for user, *_ in PERMISSIONS)
         ],
         "permissions": [
             {"user": user, "vhost": vhost, "configure": configure, "write": write, "read": read}

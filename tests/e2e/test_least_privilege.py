@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
+import uuid
 from pathlib import Path
 
 import kombu
@@ -13,7 +15,9 @@ from amqp.exceptions import AccessRefused, NotAllowed
 
 from tests.private_postgres import PrivatePostgres
 from tests.settings import BROKER_URL
-from tests.stack import ROOT, Stack, wait_for
+from tests.stack import ROOT, SECRET, Stack, wait_for
+from webhooks.signing import sign
+from webhooks.signing_keys import load_key
 
 pytestmark = [pytest.mark.postgres, pytest.mark.rabbitmq, pytest.mark.processes, pytest.mark.timeout(240)]
 
@@ -91,12 +95,20 @@ def run_sql(postgres, stack, text):
     connection.close()
 
 
+def results_worker(stack):
+    """As ops/rabbitmq/README.md starts it, with processes of its own: these were forked before it could ask what it may."""
+    urls = {
+        "READ_BROKER_URL": stack.users.url("producer-results", "producer"),
+        "TASKS_BROKER_URL": stack.users.url("producer-results", "producer-tasks"),
+    }
+    return stack._celery("results-worker", "producer", "producer.results.v1", ("-c", "1"), **urls)
+
+
 @pytest.fixture
 def running(stack):
     stack.web(), stack.beat(), stack.relay(), stack.consumer_web()
     stack._celery("worker", "producer", "producer.tasks.v1")
-    results = {"TASKS_BROKER_URL": stack.users.url("producer-results", "producer")}
-    stack._celery("results-worker", "producer", "producer.results.v1", **results)
+    results_worker(stack)
     stack.consumer_worker(BROKER_URL=stack.users.url("consumer", "producer"))
     yield stack
     stack.reset(purge=False)
@@ -119,6 +131,36 @@ def test_the_second_door_is_read_by_a_worker_of_its_own(running):
     wait_for(lambda: "dead-lettered" in running.processes["results-worker"].log(), 30, "the worker has read it")
 
 
+@pytest.fixture
+def without_a_clock(stack):
+    stack.web(), stack._celery("worker", "producer", "producer.tasks.v1")
+    yield stack
+    stack.reset(purge=False)
+
+
+def test_a_result_by_the_second_door_wakes_the_worker_that_applies_it(without_a_clock):
+    """Without beat nothing sweeps: only the wake-up of the results' worker can have it applied."""
+    stack = without_a_clock
+    worker = results_worker(stack)
+    (txn,) = stack.submit(1, first=1000)
+    message = {"headers": {"task": "results.receive", "id": str(uuid.uuid4()), "lang": "py"}}
+    message |= {"content_type": "application/json", "content_encoding": "utf-8"}
+    with kombu.Connection(stack.users.url("consumer", "producer")) as connection:
+        body = json.dumps([[], signed_result(txn), {}])
+        connection.Producer().publish(body, routing_key="producer.results.v1", **message)
+        wait_for(lambda: stack.settled(1), 60, "the result is applied")
+    assert "wake-up lost" not in worker.log() and "ACCESS_REFUSED" not in worker.log()
+
+
+def signed_result(txn):
+    webhook_id, now = f"res_{uuid.uuid4().hex}", int(time.time())
+    data = {"transaction_id": txn["id"], "transaction_version": txn["version"], "processed_data": {"reference": "x"}}
+    raw = json.dumps({"type": "transaction.succeeded", "timestamp": "2026-11-22T10:15:01Z", "data": data})
+    signature = sign(load_key(SECRET), webhook_id, now, raw.encode())
+    headers = {"webhook-id": webhook_id, "webhook-timestamp": str(now), "webhook-signature": signature}
+    return {"headers": headers, "body": raw}
+
+
 @pytest.mark.parametrize(
     ("user", "vhost", "verb"),
     [
@@ -129,6 +171,12 @@ def test_the_second_door_is_read_by_a_worker_of_its_own(running):
         ("consumer", "producer", lambda channel: channel.queue_delete(QUEUE)),
         ("consumer", "producer", lambda channel: channel.basic_publish(channel.prepare_message(b""), "transactions", "x")),
         ("producer-results", "producer", lambda channel: channel.basic_get(QUEUE)),
+        ("producer-results", "producer", lambda channel: channel.basic_publish(channel.prepare_message(b""), "", QUEUE)),
+        # Wakes with its right there, and no more.
+        ("producer-results", "producer-tasks", lambda channel: channel.basic_get("producer.tasks.v1")),
+        ("producer-results", "producer-tasks", lambda channel: channel.queue_purge("producer.tasks.v1")),
+        ("producer-results", "producer-tasks", lambda channel: channel.queue_delete("producer.tasks.v1")),
+        ("producer-results", "producer-tasks", lambda channel: channel.queue_declare("mine")),
         ("consumer", "producer-tasks", None),
         ("producer", "producer-tasks", None),
     ],

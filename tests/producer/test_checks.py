@@ -51,6 +51,16 @@ def test_a_fallback_that_the_guard_refuses_is_told_before_the_outage(settings, u
     assert [message.id for message in checks.fallback_may_go_there(None)] == ["producer.W007"] * told
 
 
+def test_where_the_results_worker_reads_is_looked_at_too(settings):
+    settings.DATABASE_URL = "postgres://a@127.0.0.1/b"
+    settings.BROKER_URL = settings.TASKS_BROKER_URL = "amqps://a:b@mq.example//"
+    settings.READ_BROKER_URL = settings.BROKER_URL
+    assert checks.encrypted_on_the_way(None) == []
+    settings.READ_BROKER_URL = "amqp://a:b@mq.example//"
+    (told,) = checks.encrypted_on_the_way(None)
+    assert told.msg.startswith("What is sent by READ_BROKER_URL")
+
+
 @pytest.mark.parametrize(("mode", "told"), [(None, 1), ("require", 1), ("verify-full", 0)])
 def test_a_database_elsewhere_that_anybody_could_stand_in_for_is_told(settings, monkeypatch, mode, told):
     settings.DATABASE_URL, settings.BROKER_URL, settings.TASKS_BROKER_URL = (

@@ -180,6 +180,13 @@ def test_new_code_waits_until_the_schema_is_new_and_then_starts():
     assert ended.value.code == 1, "a code other than 0 goes on waiting"
 
 
+def test_the_results_worker_reads_in_one_virtual_host_and_wakes_in_the_other():
+    (worker,) = [m.values[0] for m in of_kind("Deployment") if m.values[0]["metadata"]["name"] == "results-worker"]
+    env = {variable["name"]: variable["value"].split("/")[-1] for variable in pod_of(worker)["containers"][0]["env"]}
+    assert env["READ_BROKER_URL_FILE"] == env["BROKER_URL_FILE"] == "RESULTS_BROKER_URL"
+    assert env["TASKS_BROKER_URL_FILE"] == "RESULTS_TASKS_BROKER_URL"
+
+
 def test_every_queue_of_the_workers_has_a_reader():
     commands = " ".join(" ".join(pod_of(m.values[0])["containers"][0]["command"]) for m in of_kind("Deployment"))
     assert set(re.findall(r"-Q (\S+)", commands)) == {topology.TASK_QUEUE, topology.RESULT_QUEUE}

@@ -41,6 +41,7 @@ def test_a_complete_production_environment_starts():
         ({"ALLOWED_HOSTS": None}, "ALLOWED_HOSTS"),
         ({"BROKER_URL": "amqp://guest:guest@mq.example:5672//"}, "guest"),
         ({"BROKER_URL": "amqp://mq.example:5672//"}, "guest"),
+        ({"READ_BROKER_URL": "amqp://guest:guest@mq.example:5672//"}, "guest"),
         ({"DATABASE_URL": "mysql://a:b@c/d"}, "DATABASE_URL"),
         ({"BROKER_URL": "redis://127.0.0.1"}, "BROKER_URL"),
         ({"BROKER_URL": "amqp://%67uest:x@mq.example/x"}, "guest"),
