@@ -39,7 +39,7 @@ def broker(scene: Scene) -> list[Condition]:
                 f"Events cannot go by webhook while RabbitMQ is away. {webhook.reason}",
                 "Correct CONSUMER_WEBHOOK_URL or start the Consumer; then enable the channel in the admin."
                 if webhook.disabled
-                else "Start the Consumer's web process, or correct CONSUMER_WEBHOOK_URL.",
+                else "Start the Consumer's web process, or correct CONSUMER_WEBHOOK_URL or CONSUMER_WEBHOOK_SECRETS.",
                 f"failing for {webhook.failing_seconds:.0f} s" if webhook.failing_seconds else "works",
                 "fallbackaway",
             )

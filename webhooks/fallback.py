@@ -39,6 +39,9 @@ STRAIGHT_ERRORS = 5
 MIN_RETRY_AFTER, MAX_RETRY_AFTER = 1.0, 60.0
 
 _THROTTLED = {408, 425, 429}
+# These judge what is alike in every POST (who asks, where, how) and not what is in the event. A receiver that has taken
+# nothing and answers so is at a wrong address or has another secret: no event may die of that.
+_AT_THE_DOOR = {401, 402, 403, 404, 405, 406, 407, 411, 415, 421, 426}
 
 
 class WebhookPublisher:
@@ -92,6 +95,8 @@ class _Batch:
         self._slowest = 0.0
         self._errors_in_a_row = 0
         self._suspects: set[UUID] = set()
+        # Events that were answered with a status of _AT_THE_DOOR: it, and the Retry-After.
+        self._turned_away: dict[UUID, tuple[int, float | None]] = {}
         self._at_work: set[PinnedConnection] = set()
         by_key: dict[str, list[StoredEvent]] = {}
         for event in events:
@@ -224,6 +229,8 @@ class _Batch:
                 return False
             if 400 <= status < 500 and status not in _THROTTLED | {410}:
                 self._outcome.refused[event.id] = Refusal(f"HTTP {status} from the webhook.")
+                if status in _AT_THE_DOOR:
+                    self._turned_away[event.id] = (status, wait)
                 return False
         words = f"HTTP {status} from the webhook."
         if status < 400:
@@ -238,8 +245,17 @@ class _Batch:
                 self._outcome.trouble = trouble
 
     def _conclude(self, *, cut: bool) -> None:
-        """What it means that some answered 500, or had not answered when the time was up."""
+        """What it means that some were turned away or answered with 500, or not answered when the time was up."""
         outcome = self._outcome
+        if self._turned_away and not outcome.confirmed:
+            # Nobody was let in. A single event tells no more than that; beside one that is taken it is blamed, see _judge.
+            for event_id in self._turned_away:
+                del outcome.refused[event_id]
+            status, _ = next(iter(self._turned_away.values()))
+            outcome.trouble = outcome.trouble or PublishError(
+                f"HTTP {status} from the webhook, which took nothing: is its URL right, and the secret?",
+                retry_after_seconds=max((wait for _, wait in self._turned_away.values() if wait), default=None),
+            )
         if outcome.trouble is None and self._suspects:
             if outcome.confirmed:
                 outcome.refused |= dict.fromkeys(

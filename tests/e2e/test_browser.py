@@ -1,10 +1,12 @@
 """What operators and newcomers do, in a real Chromium on a running system: see what is stuck, and put it right."""
 
+import contextlib
 import json
 import os
 import re
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from playwright.sync_api import expect
@@ -111,33 +113,60 @@ def shows(page, text):
     wait_for(shown, 60, f"the page shows {text}")
 
 
+@contextlib.contextmanager
+def refusing(status):
+    """The address of a server that answers every POST with `status`."""
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/events"
+        server.shutdown()
+
+
 def test_a_dead_event_is_found_read_requeued_and_delivered(stack, open_page):
-    # The broker is away for the relay, so events go by webhook; and there the Consumer was given another secret.
+    # The broker is away for the relay, so events go by webhook; and there the Consumer has first another secret, then a defect.
     stopped(stack, "beat", "worker", "relay", "consumer-worker", "consumer-web")
-    stack.relay(BROKER_URL=f"amqp://guest:guest@127.0.0.1:{free_port()}//", OUTBOX_FALLBACK_AFTER_SECONDS="1")
+    away = {"BROKER_URL": f"amqp://guest:guest@127.0.0.1:{free_port()}//", "OUTBOX_FALLBACK_AFTER_SECONDS": "1"}
+    stack.relay(**away)
     stack.consumer_web(CONSUMER_WEBHOOK_SECRETS="whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
     transaction_id = submit(stack, 1)
-    dead = "SELECT count(*) FROM outbox_outboxmessage WHERE key = %s AND state = 'dead'"
-    wait_for(lambda: stack.sql(dead, transaction_id) == [(1,)], 60, "the event is dead")
-
     page = open_page(log_in=True)
+    expect(alarm(page, "Fallback webhook")).to_contain_text("HTTP 401 from the webhook, which took nothing")
+    event = "SELECT state, attempts FROM outbox_outboxmessage WHERE key = %s AND lease_token IS NULL"
+    wait_for(lambda: stack.sql(event, transaction_id) == [("pending", 0)], 60, "the event waits without blame")
+
+    with refusing(422) as url:
+        stopped(stack, "relay")
+        stack.relay(**away, CONSUMER_WEBHOOK_URL=url)
+        wait_for(lambda: stack.sql(event, transaction_id) == [("dead", 1)], 60, "the event is dead")
+    page.reload()
     expect(page.locator("#headline")).to_have_class(re.compile("bad"))
     expect(alarm(page, "Events given up")).to_contain_text("requeue")
     page.get_by_role("link", name="Show the dead events").click()
     row = page.locator("table tbody tr", has_text=transaction_id)
-    expect(row).to_contain_text("HTTP 401")
+    expect(row).to_contain_text("HTTP 422")
     row.locator("a").first.click()
-    expect(page.locator("#main")).to_contain_text("HTTP 401 from the webhook.")
+    expect(page.locator("#main")).to_contain_text("HTTP 422 from the webhook.")
 
     stopped(stack, "relay", "consumer-web")
     running(stack, *EVERYTHING)
-    press(page, "Requeue", "The Consumer had another secret; corrected.")
+    press(page, "Requeue", "The Consumer had a defect; mended.")
     shows(page, "published")
     wait_for(lambda: stack.get(f"/api/v1/transactions/{transaction_id}")["status"] == "succeeded", 60, "succeeded")
     page.goto(f"{stack.url}/admin/")
     expect(light(page, "Events given up")).to_have_class("ok")
     said = stack.sql("SELECT change_message FROM django_admin_log ORDER BY id DESC LIMIT 1")
-    assert "The Consumer had another secret; corrected." in said[0][0]
+    assert "The Consumer had a defect; mended." in said[0][0]
 
 
 def test_a_quarantined_result_is_reapplied_once_the_schema_is_mended(stack, open_page):

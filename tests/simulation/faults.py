@@ -10,7 +10,7 @@ KINDS = (
     "kill", "freeze", "stop", "broker down", "broker alarm", "broker frozen", "queue full", "queue deleted", "no route", "cut",
     "webhook", "database away", "database cut", "commit unknown", "database clock", "process clock", "duplicates",
 )  # fmt: skip
-WEBHOOK_ANSWERS = ("down", "500", "503", "302", "404", "timeout", "lost", "410", "flaky")
+WEBHOOK_ANSWERS = ("down", "500", "503", "302", "401", "404", "422", "timeout", "lost", "410", "flaky")
 # Longer than the lease, so that what a frozen process holds is in other hands when it thaws.
 FREEZE_SECONDS = (0.5, 4.0, 14.0, 25.0)
 CLOCK_STEPS = (-40.0, -3.0, 3.0, 15.0, 40.0)

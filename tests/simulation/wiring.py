@@ -102,7 +102,7 @@ class Webhook:
         world.scheduler.step(f"webhook, {world.answering}")
         event_id, mood = UUID(headers[ID_HEADER]), world.answering
         if mood == "flaky":
-            mood = world.random.choice(("ok", "404", "500"))
+            mood = world.random.choice(("ok", "404", "422", "500"))
         if mood == "down":
             raise ConnectionRefusedError("nobody listens")
         if mood in {"ok", "timeout", "lost"}:
@@ -117,7 +117,7 @@ class Webhook:
             self.sock = self
             return Answer(202, None)
         # Nothing is pipelined here: what follows in its key has to wait.
-        world.watch.refusals[event_id] += mood in {"404", "500"}
+        world.watch.refusals[event_id] += mood in {"401", "404", "422", "500"}
         return Answer(int(mood), "2" if mood == "503" else None)
 
     def close(self) -> None:

@@ -17,7 +17,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from outbox.publisher import StoredEvent
+from outbox import delivery, relay
+from outbox.clock import database_now
+from outbox.models import ChannelState, OutboxMessage
+from outbox.publisher import PublishError, StoredEvent, publishers
+from producer import condition
+from tests.outbox.conftest import add_event
 from webhooks import fallback, pinned_http
 from webhooks.fallback import WebhookPublisher, retry_after_seconds
 
@@ -195,6 +200,44 @@ def test_trouble_of_the_channel_leaves_events_unsettled_and_blames_none(receiver
     assert [request["path"] for request in receiver.requests] == ["/events?tenant=1"]
 
 
+@pytest.mark.parametrize("status", [401, 402, 403, 404, 405, 406, 407, 411, 415, 421, 426])
+@pytest.mark.parametrize("count", [1, 30])
+def test_a_receiver_that_turns_everything_away_is_trouble_of_the_channel_and_no_event_is_blamed(
+    receiver, status, count
+):
+    receiver.answer = lambda request: (status, {"Retry-After": "9"} if len(receiver.requests) == 1 else {})
+    outcome = publish(*[an_event() for _ in range(count)])
+    assert (outcome.confirmed, outcome.refused) == (set(), {})
+    assert f"HTTP {status}" in outcome.trouble.reason and "secret" in outcome.trouble.reason
+    assert outcome.trouble.retry_after_seconds == 9 and not outcome.trouble.gone
+
+
+@pytest.mark.parametrize("status", [400, 409, 412, 413, 414, 422, 451])
+@pytest.mark.parametrize("count", [1, 30])
+def test_what_is_about_the_event_burns_an_attempt_even_when_nothing_else_is_taken(receiver, status, count):
+    events = [an_event() for _ in range(count)]
+    receiver.answer = lambda request: status
+    outcome = publish(*events)
+    assert (outcome.confirmed, set(outcome.refused), outcome.trouble) == (set(), ids(events), None)
+
+
+def test_a_poison_event_among_those_turned_away_is_the_only_one_to_blame(receiver):
+    """A receiver may look at the size before it looks at the signature."""
+    poison, *others = [an_event() for _ in range(10)]
+    receiver.answer = lambda request: 413 if str(poison.id).encode() in request["body"] else 401
+    outcome = publish(poison, *others)
+    assert (outcome.confirmed, set(outcome.refused)) == (set(), {poison.id})
+    assert "HTTP 401" in outcome.trouble.reason
+
+
+def test_a_gateway_that_turns_away_and_then_is_in_trouble_burns_no_attempt_either(receiver, monkeypatch):
+    monkeypatch.setattr(fallback, "CONCURRENCY", 1)
+    receiver.answer = lambda request: 404 if len(receiver.requests) <= 2 else 503
+    outcome = publish(*[an_event() for _ in range(5)])
+    assert (outcome.confirmed, outcome.refused) == (set(), {})
+    assert "503" in outcome.trouble.reason
+
+
 def test_a_410_says_gone_and_sends_nothing_more(receiver, monkeypatch):
     monkeypatch.setattr(fallback, "CONCURRENCY", 1)
     receiver.answer = lambda request: 410
@@ -233,6 +276,60 @@ def test_after_trouble_nothing_more_is_begun_and_what_was_confirmed_stays(receiv
     assert outcome.refused == {}
     assert outcome.trouble.retry_after_seconds == 7
     assert len(receiver.requests) == 4
+
+
+# --- Through the relay -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def by_webhook(receiver, settings, db, monkeypatch):
+    """The broker is away; time passes between two passes of the relay."""
+    settings.OUTBOX_FALLBACK_AFTER_SECONDS, settings.OUTBOX_MAX_ATTEMPTS = 0, 4
+    broker, _ = publishers()
+    monkeypatch.setattr(delivery, "_greets", lambda publisher: publisher is not broker)
+    delivery.failed(broker, PublishError("away"))
+
+    def passes(count):
+        for _ in range(count):
+            ChannelState.objects.filter(name="webhook").update(retry_at=None)
+            OutboxMessage.objects.filter(state="pending").update(due_at=database_now() - timedelta(seconds=1))
+            relay.run_once()
+        return list(OutboxMessage.objects.order_by("id").values_list("state", "attempts"))
+
+    return passes
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_wrong_secret_gives_up_no_event_and_is_seen_until_it_is_corrected(receiver, by_webhook, count):
+    for number in range(count):
+        add_event(str(number))
+    receiver.answer = lambda request: 401
+    assert by_webhook(25) == [("pending", 0)] * count
+    state = ChannelState.objects.get(name="webhook")
+    assert state.failing_since is not None and "HTTP 401" in state.reason and not state.disabled
+    [light] = [light for light in condition.current() if light.id == "fallback"]
+    assert light.level == "warn" and "HTTP 401" in light.meaning and "CONSUMER_WEBHOOK_SECRETS" in light.remedy
+    receiver.answer = lambda request: 204
+    assert by_webhook(2) == [("published", 1)] * count
+    assert ChannelState.objects.get(name="webhook").failing_since is None
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_poison_event_ends_dead_though_it_is_alone(receiver, by_webhook, status):
+    add_event()
+    receiver.answer = lambda request: status
+    assert by_webhook(6) == [("dead", 4)]
+
+
+def test_an_event_that_is_turned_away_beside_others_that_are_taken_ends_dead_too(receiver, by_webhook):
+    """A firewall in front of the receiver dislikes it. Alone it says nothing, and waits."""
+    poison = str(add_event("poison", body='{"poison": true}'))
+    receiver.answer = lambda request: 403 if request["headers"]["webhook-id"] == poison else 204
+    assert by_webhook(3) == [("pending", 0)]
+    for number in range(4):
+        add_event(str(number))
+        by_webhook(1)
+    assert by_webhook(0) == [("dead", 4)] + [("published", 1)] * 4
 
 
 # --- Retry-After -----------------------------------------------------------------------------------------------------
