@@ -1,7 +1,9 @@
 """Policy: which channel takes the next batch. Breaker, fallback, return. State is in the database, shared by all relays."""
 
 import contextlib
+import logging
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,6 +17,8 @@ from outbox import topology
 from outbox.clock import database_now
 from outbox.models import ChannelState, OutboxMessage
 from outbox.publisher import Publisher, PublishError, publishers
+
+log = logging.getLogger(__name__)
 
 # The first channel's name, whatever stands behind it.
 BROKER = "broker"
@@ -58,6 +62,7 @@ def choose(limit: int) -> Choice:
     """
     states = {state.name: state for state in ChannelState.objects.all()}
     now: datetime | None = None
+    failing: set[str] = set()
     for position, publisher in enumerate(publishers()):
         if not publisher.available():
             continue
@@ -66,7 +71,9 @@ def choose(limit: int) -> Choice:
         if position > 0:
             most, seconds = min(limit, FALLBACK_BATCH), settings.OUTBOX_FALLBACK_TIMEOUT_SECONDS
         if state is None or (state.failing_since is None and not state.disabled):
+            _not_needed(states[name] for name in states.keys() - failing)
             return Choice(publisher, most, timeout_seconds=seconds)
+        failing.add(publisher.name)
         if state.disabled:
             continue
         now = now or database_now()
@@ -79,6 +86,21 @@ def choose(limit: int) -> Choice:
         if position == 0 and failing_for < timedelta(seconds=settings.OUTBOX_FALLBACK_AFTER_SECONDS):
             return Choice(None, 0)
     return Choice(None, 0)
+
+
+def _not_needed(others: Iterable[ChannelState]) -> None:
+    """Forgets that channels behind the one in use fail: nobody asks them any more, so nobody would find out that they work.
+
+    In each choice, because a relay that was still busy with one may tell of its failure late. A receiver that said 410 stays
+    disabled. Costs a statement only where there is something to forget.
+    """
+    for state in others:
+        if state.failing_since is not None and not state.disabled:
+            log.info("channel no longer needed", extra={"channel": state.name, "reason": state.reason})
+            # By its time: what has failed anew meanwhile stays.
+            ChannelState.objects.filter(name=state.name, failing_since=state.failing_since, disabled=False).update(
+                failing_since=None, retry_at=None, failures=0, reason="", changed_at=database_now()
+            )
 
 
 def _greets(publisher: Publisher) -> bool:

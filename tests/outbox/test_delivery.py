@@ -192,6 +192,66 @@ def test_success_closes_the_breaker_and_everything_goes_by_the_first_choice_agai
     assert (choice.publisher, choice.limit) == (channels[0], LIMIT)
 
 
+# --- A fallback that nobody asks any more ----------------------------------------------------------------------------
+
+
+def failing_channels():
+    return set(ChannelState.objects.filter(failing_since__isnull=False).values_list("name", flat=True))
+
+
+def test_a_fallback_that_failed_is_forgotten_when_the_first_choice_works_again(channels, monkeypatch):
+    """Nobody asks it then, so nobody would find out that it works."""
+    greeting(monkeypatch, True)
+    failing("broker", since=60)
+    failing("webhook", since=3600)
+    delivery.choose(LIMIT)
+    assert failing_channels() == {"broker", "webhook"}
+    failing("broker", since=60, retry_in=-1)
+    assert relay.run_once().channel == "broker"
+    relay.run_once()
+    state = ChannelState.objects.get(name="webhook")
+    assert (state.failing_since, state.retry_at, state.failures, state.reason) == (None, None, 0, "")
+
+
+def test_a_failure_that_is_told_late_is_forgotten_too(channels):
+    """By a relay that still waited for the fallback while another found the broker."""
+    delivery.failed(channels[1], PublishError("no answer"))
+    delivery.choose(LIMIT)
+    assert failing_channels() == set()
+
+
+def test_while_the_first_choice_fails_the_next_ones_failure_stands(channels):
+    failing("broker", since=60)
+    failing("webhook", since=50)
+    delivery.choose(LIMIT)
+    assert failing_channels() == {"broker", "webhook"}
+
+
+def test_gone_is_not_forgotten_when_the_first_choice_works(channels):
+    delivery.failed(channels[1], PublishError("410", gone=True))
+    delivery.choose(LIMIT)
+    state = ChannelState.objects.get(name="webhook")
+    assert state.disabled and state.failing_since is not None and state.reason == "410"
+
+
+def test_a_failure_newer_than_what_was_read_stays(channels):
+    failing("webhook", since=3600)
+    old = list(ChannelState.objects.all())
+    failing("webhook", since=1)
+    delivery._not_needed(old)
+    assert failing_channels() == {"webhook"}
+
+
+def test_a_choice_costs_one_statement_whatever_is_known_of_the_others(channels, django_assert_num_queries):
+    delivery.failed(channels[1], PublishError("410", gone=True))
+    with django_assert_num_queries(1):
+        assert delivery.choose(LIMIT).publisher is channels[0]
+    ChannelState.objects.update(disabled=False)
+    delivery.choose(LIMIT)
+    with django_assert_num_queries(1):
+        assert delivery.choose(LIMIT).publisher is channels[0]
+
+
 # --- Failing ---------------------------------------------------------------------------------------------------------
 
 
