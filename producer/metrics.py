@@ -18,7 +18,8 @@ from transactions.stats import overdue_count
 from webhooks.stats import inbox_stats, refusal_stats
 
 _LEVELS = {"ok": 0, "warn": 1, "bad": 2}
-KINDS = ("beat", "worker", "relay")
+# A `results-worker` reads only the second door of results; a `worker` applies them, whatever else it reads.
+KINDS = ("beat", "worker", "results-worker", "relay")
 
 
 class DatabaseCollector:

@@ -125,6 +125,12 @@ def test_a_system_that_never_had_a_beat_or_a_worker_is_not_green_but_a_standing_
     assert [lights()[kind].level for kind in ("beat", "worker", "relay")] == ["bad", "bad", "ok"]
 
 
+def test_workers_of_the_second_door_do_not_hide_that_nobody_applies_results():
+    ProcessState.objects.filter(kind="worker").update(seen_at=database_now() - timedelta(seconds=11))
+    ProcessState.objects.create(name="results-worker@host:2", kind="results-worker")
+    assert lights()["worker"].level == "bad" and lights()["worker"].value == "silent for 11 s"
+
+
 def test_workers_that_are_cut_off_are_amber():
     ProcessState.objects.filter(kind="worker").update(note="takes no messages: busy, or cut off from the broker")
     assert lights()["worker"].level == "warn" and "cut off" in lights()["worker"].meaning
