@@ -7,6 +7,7 @@ import time
 from datetime import datetime, timedelta
 
 from django.db import DatabaseError, InterfaceError, connection
+from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 
 from outbox.clock import database_now
@@ -59,11 +60,23 @@ class Heart:
             return False
         return True
 
+    def stop(self) -> None:
+        """Told to stop, so it is not missed: takes its row along, and those of its kind that fell silent before. Never raises.
+
+        Not for the end by an exception: whoever died without this is missed until another lives, or stops like this.
+        """
+        try:
+            silent = database_now() - timedelta(seconds=DEAD_AFTER_SECONDS)
+            ProcessState.objects.filter(Q(name=self._name) | Q(kind=self._kind, seen_at__lt=silent)).delete()
+        except (DatabaseError, InterfaceError) as error:
+            log.warning("heartbeat lost", extra={"process_name": self._name, "reason": type(error).__name__})
+
 
 def forget() -> int:
-    """Drops the rows of processes that are long gone."""
+    """Drops the rows of processes that are long gone, but the last of a kind: it tells that none has come in its place."""
     gone = database_now() - timedelta(seconds=FORGET_AFTER_SECONDS)
-    return ProcessState.objects.filter(seen_at__lt=gone).delete()[0]
+    later = ProcessState.objects.filter(kind=OuterRef("kind"), seen_at__gt=OuterRef("seen_at"))
+    return ProcessState.objects.filter(Exists(later), seen_at__lt=gone).delete()[0]
 
 
 def measure_clock(statement_milliseconds: int | None = None) -> tuple[datetime, float, float]:

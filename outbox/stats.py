@@ -65,7 +65,7 @@ def outbox_stats() -> OutboxStats:
 
 @dataclass(frozen=True, slots=True)
 class ProcessStats:
-    """One process that has said something within the last hour."""
+    """One process that has said something within the last hour, or was the last of its kind to."""
 
     name: str
     kind: str
@@ -95,7 +95,8 @@ class QueueStats:
 
 @dataclass(frozen=True, slots=True)
 class States:
-    """What processes, queues and channels are like: `processes` the freshest first, a hundred at most, the rest by name."""
+    """What processes, queues and channels are like: `processes` the freshest first, a hundred and the last of each kind, the
+    rest by name."""
 
     processes: list[ProcessStats]
     queues: list[QueueStats]
@@ -109,7 +110,10 @@ _STATES = """
     SELECT 'channel', name, '', failing_since, NULL, CASE WHEN disabled THEN 1 ELSE 0 END, 0, reason FROM outbox_channelstate
      UNION ALL
     SELECT 'process', name, kind, seen_at, NULL, clock_offset_seconds, database_seconds, note
-      FROM (SELECT * FROM outbox_processstate ORDER BY seen_at DESC LIMIT 100) AS freshest
+      FROM (SELECT *, row_number() OVER (ORDER BY seen_at DESC) AS place,
+                   row_number() OVER (PARTITION BY kind ORDER BY seen_at DESC) AS place_in_kind
+              FROM outbox_processstate) AS ranked
+     WHERE place <= 100 OR place_in_kind = 1
 """
 
 

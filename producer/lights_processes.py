@@ -71,7 +71,7 @@ def processes(scene: Scene) -> list[Condition]:
             "ok" if alive["relay"] or silent["relay"] is None else "warn",
             "Relays",
             "No standing relay. Beat and workers carry the events, up to a second later each.",
-            "Start `manage.py relay`, or leave it if you run without one.",
+            "Start `manage.py relay`. To run without one, end it with Ctrl-C or TERM: then it is not missed.",
             _seen(alive["relay"], silent["relay"]),
             "relaydead",
         ),
@@ -81,4 +81,4 @@ def processes(scene: Scene) -> list[Condition]:
 def _seen(alive: list[ProcessStats], silent_seconds: float | None) -> str:
     if alive:
         return f"{len(alive)} alive"
-    return "never seen" if silent_seconds is None else f"silent for {silent_seconds:.0f} s"
+    return "none" if silent_seconds is None else f"silent for {silent_seconds:.0f} s"

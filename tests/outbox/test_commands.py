@@ -1,17 +1,22 @@
 """manage.py relay, outbox and declare_topology."""
 
 import json
+import os
+import signal
 import uuid
 from datetime import timedelta
 from io import StringIO
+from types import SimpleNamespace
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db.models.functions import Now
 
 from outbox import prune, topology
-from outbox.models import ChannelState, OutboxMessage
+from outbox.management.commands import relay
+from outbox.models import ChannelState, OutboxMessage, ProcessState
 from outbox.publisher import Outcome, PublishError
+from outbox.relay import Counts
 
 
 def run(*arguments):
@@ -39,6 +44,43 @@ def test_relay_once_fails_when_no_channel_works(fake, add):
         with pytest.raises(SystemExit) as stopped:
             run("relay", "--once")
         assert stopped.value.code == 1
+
+
+@pytest.fixture
+def standing(db, monkeypatch):
+    """Runs the standing relay until its first pass does what is asked."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)}
+    monkeypatch.setattr(relay, "Listener", lambda: SimpleNamespace(wait=lambda seconds: None, close=lambda: None))
+    monkeypatch.setattr(relay, "publishers", lambda: ())
+    monkeypatch.setattr(relay, "connection", SimpleNamespace(close=lambda: None))
+    ProcessState.objects.create(name="relay@killed:1", kind="relay", seen_at=Now() - timedelta(hours=2))
+
+    def standing(first_pass):
+        monkeypatch.setattr(relay, "run_once", lambda **_: first_pass() or Counts())
+        return run("relay")
+
+    yield standing
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_relay_that_is_told_to_stop_is_not_missed(standing, number):
+    assert "stopped" in standing(lambda: os.kill(os.getpid(), number))
+    assert not ProcessState.objects.exists()
+
+
+def test_a_relay_that_dies_is_missed(standing):
+    beats = []
+
+    def second_pass_dies():
+        beats.append(ProcessState.objects.count())
+        if len(beats) > 1:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        standing(second_pass_dies)
+    assert beats == [1, 2] and ProcessState.objects.count() == 2
 
 
 def test_stats_is_json_with_the_channels(add):

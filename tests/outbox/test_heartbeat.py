@@ -44,3 +44,37 @@ def test_rows_of_processes_long_gone_are_dropped():
     ProcessState.objects.create(name="old", kind="relay", seen_at=database_now() - timedelta(hours=2))
     ProcessState.objects.create(name="new", kind="relay")
     assert heartbeat.forget() == 1 and ProcessState.objects.get().name == "new"
+
+
+def test_the_last_of_a_kind_is_not_forgotten_until_another_came_in_its_place():
+    for name, kind, hours in (("a", "relay", 3), ("b", "relay", 2), ("c", "worker", 2), ("d", "worker", 0)):
+        ProcessState.objects.create(name=name, kind=kind, seen_at=database_now() - timedelta(hours=hours))
+    assert heartbeat.forget() == 2 and heartbeat.forget() == 0
+    assert [process.name for process in states().processes] == ["d", "b"]
+    Heart("relay").beat()
+    assert heartbeat.forget() == 1
+    assert [process.kind for process in states().processes] == ["relay", "worker"]
+
+
+def test_the_last_of_a_kind_is_seen_behind_any_number_of_others():
+    ProcessState.objects.create(name="dead", kind="relay", seen_at=database_now() - timedelta(hours=2))
+    ProcessState.objects.bulk_create(ProcessState(name=f"worker {n}", kind="worker") for n in range(150))
+    found = states().processes
+    assert len(found) == 101 and found[-1].name == "dead" and not found[-1].alive
+
+
+def test_who_stops_as_told_takes_along_its_own_word_and_those_of_the_dead_but_not_of_the_living():
+    for name, kind, seconds in (("dead", "relay", 60), ("alive", "relay", 1), ("other", "beat", 60)):
+        ProcessState.objects.create(name=name, kind=kind, seen_at=database_now() - timedelta(seconds=seconds))
+    heart = Heart("relay")
+    heart.beat()
+    heart.stop()
+    assert [process.name for process in states().processes] == ["alive", "other"]
+
+
+def test_a_database_that_is_away_does_not_keep_anybody_from_stopping(monkeypatch):
+    def away():
+        raise OperationalError("gone")
+
+    monkeypatch.setattr(heartbeat, "database_now", away)
+    Heart("relay").stop()

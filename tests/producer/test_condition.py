@@ -6,7 +6,9 @@ import pytest
 from django.db import OperationalError
 from django.db.models.functions import Now
 
+from outbox import heartbeat
 from outbox.clock import database_now
+from outbox.heartbeat import Heart
 from outbox.models import ChannelState, OutboxMessage, ProcessState, QueueState
 from producer import condition
 from tests.outbox.conftest import add_event
@@ -118,6 +120,17 @@ def test_a_process_that_went_silent_turns_its_light_and_says_for_how_long(kind, 
     assert lights()[kind].level == level and lights()[kind].value == "silent for 11 s"
     ProcessState.objects.create(name=f"{kind}@host:2", kind=kind)
     assert lights()[kind].level == "ok" and lights()[kind].value == "1 alive"
+
+
+def test_a_relay_that_died_is_missed_until_one_lives_or_stops_as_told():
+    ProcessState.objects.filter(kind="relay").update(seen_at=database_now() - timedelta(hours=30))
+    heartbeat.forget()
+    assert lights()["relay"].level == "warn" and lights()["relay"].value == "silent for 108000 s"
+    heart = Heart("relay")
+    heart.beat()
+    assert lights()["relay"].level == "ok" and lights()["relay"].value == "1 alive"
+    heart.stop()
+    assert lights()["relay"].level == "ok" and lights()["relay"].value == "none"
 
 
 def test_a_system_that_never_had_a_beat_or_a_worker_is_not_green_but_a_standing_relay_is_a_choice():

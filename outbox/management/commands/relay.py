@@ -67,6 +67,7 @@ class Command(BaseCommand):
             if not more and not self._stopping:
                 listener.wait(TICK_SECONDS)
         listener.close()
+        heart.stop()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         # The pass under way finishes: it is bounded by the publish timeout, and then nothing is leased.
