@@ -11,6 +11,7 @@ Schema = dict[str, Any]
 # What parsing.find_bad_text refuses, but for lone surrogates, which are no text at all in a schema's eyes.
 NO_CONTROLS = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$"
 AMOUNT_PATTERN = f"^{money._AMOUNT.pattern}$"
+CURRENCY_PATTERN = "^[A-Z]{3}$"
 ACCOUNT_PATTERN = f"^{serializers.ACCOUNT_NUMBER.pattern}$"
 # Bare (not in quotes), or a string of RFC 8941; the server takes the quotes off before it counts.
 KEY_PATTERN = f'^(?!"){idempotency._BARE.pattern}$|^"(?:[ !#-\\[\\]-~]|\\\\["\\\\]){{1,{idempotency.MAX_KEY}}}"$'
@@ -86,7 +87,7 @@ def fields() -> dict[str, Schema]:
         "currency": {
             "type": "string",
             "enum": sorted(money.CURRENCIES),
-            "description": "An active ISO 4217 code.",
+            "description": "An active ISO 4217 code. A change that leaves it out keeps one that is no longer active.",
             "examples": ["EUR"],
         },
         "direction": {"type": "string", "enum": DIRECTIONS, "examples": ["debit"]},

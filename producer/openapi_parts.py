@@ -28,7 +28,10 @@ _FILTERS: dict[str, tuple[Schema, str]] = {
     ),
     "external_id": (text(length_of(Transaction, "external_id"), least=1), "Your own id."),
     "idempotency_key": (_KEY, "What the request with this key wrote; as it was sent, bare or quoted."),
-    "currency": ({"type": "string", "enum": fields()["currency"]["enum"]}, "An ISO 4217 code."),
+    "currency": (
+        {"type": "string", "enum": fields()["currency"]["enum"]},
+        "An active ISO 4217 code; or one that has left the list, where a transaction of yours still has it.",
+    ),
     "created_gte": (_MOMENT, "Created at this time or later."),
     "created_lt": (_MOMENT, "Created before this time."),
     "updated_gte": (_MOMENT, "Changed in any way at this time or later."),

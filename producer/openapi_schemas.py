@@ -2,6 +2,7 @@
 
 from producer.openapi_examples import EVENT_ID, FAILED, MOMENT, NEW, PENDING, SUCCEEDED
 from producer.openapi_fields import (
+    CURRENCY_PATTERN,
     NO_CONTROLS,
     UUID_PATTERN,
     Schema,
@@ -42,6 +43,13 @@ def transaction() -> Schema:
     """A transaction as the API and the events show it; every member is always there."""
     given = fields()
     given["amount"]["description"] = "With exactly as many digits after the point as the currency has."
+    # No list: a code that leaves ISO 4217 stays in what was submitted before.
+    given["currency"] = {
+        "type": "string",
+        "pattern": CURRENCY_PATTERN,
+        "description": "An ISO 4217 code; active when it was submitted.",
+        "examples": ["EUR"],
+    }
     properties: dict[str, Schema] = {
         "id": {
             "type": "string",

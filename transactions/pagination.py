@@ -63,9 +63,10 @@ def _by_external_id(rows: Rows, value: str, _: int) -> Rows:
     return rows.filter(external_id=value)
 
 
-def _by_currency(rows: Rows, value: str, _: int) -> Rows:
-    if value not in CURRENCIES:
-        raise invalid("currency", "must be an active ISO 4217 code.")
+def _by_currency(rows: Rows, value: str, client_id: int) -> Rows:
+    # One that has left the list of active ones is still looked for where there is something in it.
+    if value not in CURRENCIES and not owned_by(client_id).using(rows.db).filter(currency=value).exists():
+        raise invalid("currency", "must be an active ISO 4217 code, or one that a transaction of yours has.")
     return rows.filter(currency=value)
 
 

@@ -10,7 +10,15 @@ from typing import Any, Protocol
 
 from transactions.models import Transaction
 from transactions.moments import FieldValueError, moment, read_moment
-from transactions.money import AmountError, CurrencyError, digits_of, format_amount, parse_amount
+from transactions.money import (
+    AmountError,
+    CurrencyError,
+    digits_of,
+    fits,
+    format_amount,
+    parse_amount,
+    stored_digits_of,
+)
 from transactions.parsing import canonical, pointer
 from transactions.problems import FieldError, ProblemError
 
@@ -105,24 +113,25 @@ def read_new(body: Mapping[str, Any], *where: str | int) -> tuple[dict[str, Any]
 
 
 def read_patch(body: Mapping[str, Any], current: Transaction) -> tuple[dict[str, Any], list[FieldError]]:
-    """The changed values of a PATCH; null means the default. The amount must fit the currency that results."""
-    merged = {"currency": current.currency, **{name: value for name, value in body.items() if name == "currency"}}
-    values, errors = _read({**merged, **body}, ())
+    """The changed values of a PATCH; null means the default. The amount must fit the currency that results.
+
+    A currency that is not sent is not judged: it may have left the list of active ones since it was.
+    """
+    values, errors = _read(body, (), None if "currency" in body else current.currency)
     for name in REQUIRED:
         if name in body and body[name] is None:
             errors.append(_error("This field is required.", name))
     for name, default in DEFAULTS.items():
         if name in body and body[name] is None:
             values[name] = default()
-    if "currency" in values and "amount" not in body:
-        try:
-            format_amount(current.amount, values["currency"])
-        except AmountError:
-            errors.append(_error("The present amount has more digits than this currency; send both.", "currency"))
+    if "currency" in values and "amount" not in body and not fits(current.amount, digits_of(values["currency"])):
+        errors.append(_error("The present amount has more digits than this currency; send both.", "currency"))
     return values, errors
 
 
-def _read(body: Mapping[str, Any], where: tuple[str | int, ...]) -> tuple[dict[str, Any], list[FieldError]]:
+def _read(
+    body: Mapping[str, Any], where: tuple[str | int, ...], stored_currency: str | None = None
+) -> tuple[dict[str, Any], list[FieldError]]:
     values: dict[str, Any] = {}
     errors: list[FieldError] = []
     for name, value in body.items():
@@ -139,7 +148,10 @@ def _read(body: Mapping[str, Any], where: tuple[str | int, ...]) -> tuple[dict[s
                 errors.append(_error(str(error), *where, name))
     if body.get("amount") is not None:
         try:
-            values["amount"] = parse_amount(body["amount"], values.get("currency", "CLF"))
+            if stored_currency is None:
+                values["amount"] = parse_amount(body["amount"], values.get("currency", "CLF"))
+            else:
+                values["amount"] = parse_amount(body["amount"], stored_currency, stored_digits_of(stored_currency))
         except AmountError as error:
             errors.append(_error(error.detail, *where, "amount"))
     return values, errors

@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transactions.money import CURRENCIES, AmountError, CurrencyError, digits_of, format_amount, parse_amount
+from transactions.fields import ExactDecimalField
+from transactions.money import (
+    CURRENCIES,
+    NOT_TWO_DIGITS,
+    STORED_DIGITS,
+    AmountError,
+    CurrencyError,
+    digits_of,
+    format_amount,
+    parse_amount,
+)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +168,37 @@ def test_amounts_are_written_with_exactly_the_digits(amount: str, currency: str,
     assert format_amount(Decimal(amount), currency) == text
 
 
-@pytest.mark.parametrize("amount", ["1.005", "NaN", "sNaN", "Infinity", "-Infinity"])
+def test_the_digits_of_every_currency_are_known_when_it_leaves_the_list():
+    """Fails when a release of the list brings a code or a number of digits that is not in our own table: add it there."""
+    assert {code: digits for code, digits in CURRENCIES.items() if digits != 2}.items() <= NOT_TWO_DIGITS.items()
+    assert not {code for code, digits in CURRENCIES.items() if digits == 2} & set(NOT_TWO_DIGITS)
+    assert ExactDecimalField.decimal_places == STORED_DIGITS
+
+
+@pytest.mark.parametrize(
+    "amount, currency, text",
+    [("1.5", "BGN", "1.50"), ("100.0000", "JPY", "100"), ("1.5", "KWD", "1.500"), ("1.5", "CLF", "1.5000")],
+)
+def test_what_is_no_longer_active_keeps_its_digits(monkeypatch, amount, currency, text):
+    monkeypatch.delitem(CURRENCIES, currency, raising=False)
+    assert format_amount(Decimal(amount), currency) == text
+
+
+@pytest.mark.parametrize(
+    "amount, currency, digits, text",
+    [
+        ("1.5000", "EUR", 0, "1.50"),
+        ("2.0000", "EUR", 0, "2"),
+        ("1.5", "EUR", 3, "1.500"),
+        ("1.005", "EUR", 2, "1.0050"),
+    ],
+)
+def test_other_digits_than_when_it_was_stored_lose_nothing(monkeypatch, amount, currency, digits, text):
+    monkeypatch.setitem(CURRENCIES, currency, digits)
+    assert format_amount(Decimal(amount), currency) == text
+
+
+@pytest.mark.parametrize("amount", ["1.00005", "NaN", "sNaN", "Infinity", "-Infinity"])
 def test_what_would_be_rounded_or_is_no_number_is_never_written(amount: str) -> None:
     with pytest.raises(AmountError):
         format_amount(Decimal(amount), "EUR")

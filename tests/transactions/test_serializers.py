@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import Api, new_transaction
+from transactions import interventions
 from transactions.models import Transaction
 from transactions.money import CURRENCIES
 from transactions.parsing import canonical
@@ -101,6 +102,61 @@ def test_the_row_says_what_the_answer_said(api):
     )
     shown = api.create(body).json()
     assert represent(Transaction.objects.get()) == shown
+
+
+@pytest.fixture
+def withdrawn(api, monkeypatch):
+    """Two transactions, in yen and in guilders, and then a list of currencies that has neither any more."""
+    made = [api.create(new_transaction(currency=code, amount="125")) for code in ("JPY", "XCG")]
+    for code in ("JPY", "XCG"):
+        monkeypatch.delitem(CURRENCIES, code)
+    assert [api.create(new_transaction(currency=code, amount="125")).status_code for code in ("JPY", "XCG")] == [
+        422
+    ] * 2
+    return made
+
+
+def test_what_is_stored_in_a_currency_that_left_the_list_reads_as_it_was_answered(api, withdrawn):
+    shown = [answer.json() for answer in withdrawn]
+    assert [txn["amount"] for txn in shown] == ["125", "125.00"]
+    assert api.get("transactions").json()["data"] == shown[::-1]
+    assert [api.get(answer["Location"]).json() for answer in withdrawn] == shown
+    assert api.get("transactions?currency=XCG").json()["data"] == shown[1:]
+    assert api.get("transactions?currency=BGN").status_code == 400
+
+
+def test_it_can_be_changed_but_for_a_currency_that_is_sent(api, withdrawn):
+    yen, guilders = withdrawn
+    changed = api.request("PATCH", yen["Location"], {"description": "x"}, If_Match=yen["ETag"])
+    assert (changed.status_code, changed.json()["amount"]) == (200, "125"), changed.content
+    for body, pointer in (
+        ({"amount": "1.5"}, "#/amount"),
+        ({"currency": "JPY"}, "#/currency"),
+        (new_transaction(currency="JPY", amount="125"), "#/currency"),
+    ):
+        method = "PUT" if "direction" in body else "PATCH"
+        answer = api.request(method, yen["Location"], body, If_Match="*")
+        assert (answer.status_code, [error["pointer"] for error in answer.json()["errors"]]) == (422, [pointer])
+    amount = api.request("PATCH", guilders["Location"], {"amount": "1.5"}, If_Match="*")
+    assert (amount.status_code, amount.json()["amount"]) == (200, "1.50")
+    other = api.request("PATCH", guilders["Location"], {"currency": "EUR"}, If_Match="*")
+    assert (other.status_code, other.json()["amount"], other.json()["currency"]) == (200, "1.50", "EUR")
+
+
+def test_it_can_be_canceled_by_its_client_and_by_an_operator(api, withdrawn):
+    yen, guilders = withdrawn
+    assert api.request("DELETE", yen["Location"]).status_code == 204
+    euros = api.create().json()["id"]
+    ids = [uuid.UUID(guilders.json()["id"]), uuid.UUID(euros)]
+    assert interventions.cancel(ids) == ids
+
+
+def test_a_currency_with_fewer_digits_than_before_shows_what_was_stored_with_more(api, monkeypatch):
+    made = api.create(new_transaction(amount="125.50"))
+    monkeypatch.setitem(CURRENCIES, "EUR", 0)
+    assert api.get(made["Location"]).json() == made.json()
+    changed = api.request("PATCH", made["Location"], {"description": "x"}, If_Match=made["ETag"])
+    assert (changed.status_code, changed.json()["amount"]) == (200, "125.50")
 
 
 @given(st.dictionaries(st.text(min_size=1, max_size=400), st.text(max_size=400), min_size=1, max_size=5))

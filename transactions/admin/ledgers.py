@@ -15,7 +15,7 @@ from outbox.verbs import Outcome, Press, Verb
 from transactions import interventions
 from transactions.admin.neighbours import is_id, link_to, of_account, per_client
 from transactions.models import HistoryEntry, Transaction
-from transactions.money import AmountError, CurrencyError, format_amount
+from transactions.money import format_amount
 from transactions.states import Status
 
 STATUS_COLOURS = {
@@ -146,11 +146,8 @@ class TransactionAdmin(LedgerAdmin):
 
     @admin.display(description="amount")
     def shown_amount(self, row: Transaction) -> str:
-        """With the digits of its currency; as it is stored, should that not fit."""
-        try:
-            return f"{format_amount(row.amount, row.currency)} {row.currency}"
-        except (AmountError, CurrencyError):
-            return f"{row.amount} {row.currency}"
+        """With the digits of its currency."""
+        return f"{format_amount(row.amount, row.currency)} {row.currency}"
 
     @admin.display(description="amount")
     def masked_amount(self, row: Transaction) -> str:
