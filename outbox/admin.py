@@ -188,14 +188,14 @@ class ChannelStateAdmin(LedgerAdmin):
 
 @panel(20, "outbox.view_outboxmessage")
 def events_of(request: HttpRequest, key: str) -> Panel:
-    """Every event of the key with its delivery."""
+    """The newest events of the key with their delivery, oldest first."""
     more = f"{reverse('admin:outbox_outboxmessage_changelist')}?q={key}"
     rows = [
         [
             format_html('<a href="{}" class="text-link">{}</a>', _page(event.id), event.type),
             *(event.sequence, event.state, event.channel or "-", event.attempts, event.delivered_at or "-"),
         ]
-        for event in services.history(key)[-MAX_ROWS:]
+        for event in services.history(key, latest=MAX_ROWS)
     ]
     headers = ["event", "sequence", "state", "channel", "attempts", "delivered"]
     return Panel("Events and their deliveries", headers, rows, more)

@@ -137,15 +137,24 @@ def _head_and_data(event: Event) -> tuple[str, str]:
     return head, data
 
 
-def history(key: str) -> list[EventState]:
-    """The events of one key in order of their sequence."""
-    return [_state_of(row) for row in OutboxMessage.objects.filter(key=key).order_by("sequence", "id")]
+def history(key: str, latest: int | None = None) -> list[EventState]:
+    """The events of one key in order of their sequence; only so many of the `latest`, where that is given."""
+    rows = OutboxMessage.objects.filter(key=key).only(*_TOLD)
+    if latest is None:
+        return [_state_of(row) for row in rows.order_by("sequence", "id")]
+    return [_state_of(row) for row in rows.order_by("-sequence", "-id")[:latest]][::-1]
 
 
 def published_between(start: datetime, end: datetime, limit: int) -> list[EventState]:
     """What was delivered from `start` to `end`, newest first, up to `limit`."""
-    rows = OutboxMessage.objects.filter(state=OutboxMessage.State.PUBLISHED, published_at__range=(start, end))
+    rows = OutboxMessage.objects.filter(state=OutboxMessage.State.PUBLISHED, published_at__range=(start, end)).only(
+        *_TOLD
+    )
     return [_state_of(row) for row in rows.order_by("-published_at")[:limit]]
+
+
+# What an EventState is made of: not the body, of which a key with many versions has megabytes.
+_TOLD = ("id", "type", "sequence", "state", "channel", "published_at", "attempts")
 
 
 def _state_of(row: OutboxMessage) -> EventState:

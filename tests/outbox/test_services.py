@@ -115,5 +115,15 @@ def test_only_the_newest_event_of_a_key_is_sent_again_and_only_when_it_was_sent(
     assert services.resend_latest("nobody") == 0
 
 
+@pytest.mark.parametrize("latest", [None, 2])
+def test_a_history_reads_no_bodies_and_no_more_events_than_are_shown(add, latest, django_assert_num_queries):
+    added = [add("a", n) for n in (1, 2, 3)]
+    with django_assert_num_queries(1) as captured:
+        shown = services.history("a", latest)
+    assert [event.id for event in shown] == added[-(latest or 3) :]
+    (query,) = captured.captured_queries
+    assert "body" not in query["sql"] and ("LIMIT 2" in query["sql"]) == (latest == 2)
+
+
 def test_the_verbs_ignore_what_is_not_there(db):
     assert services.requeue([uuid.uuid4()]) == services.discard([uuid.uuid4()], "x") == 0
