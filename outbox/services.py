@@ -1,6 +1,6 @@
 """enqueue(): the only way into the outbox; refuses outside a database transaction. And the operators' verbs."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -170,6 +170,15 @@ def _state_of(row: OutboxMessage) -> EventState:
     )
 
 
+# The planner would read all events of all keys for a DISTINCT ON, and the ORM would ask key by key: a round trip each.
+_NEWEST = """
+    SELECT asked.key, newest.id, newest.state
+      FROM unnest(%s::text[]) AS asked(key)
+     CROSS JOIN LATERAL (SELECT id, state FROM outbox_outboxmessage AS event WHERE event.key = asked.key
+                          ORDER BY event.sequence DESC, event.id DESC LIMIT 1) AS newest
+"""
+
+
 def requeue(ids: Iterable[UUID]) -> int:
     """Makes dead or published events pending again, same id and bytes; returns how many changed. Safe to press twice."""
     changed = claim.requeue(list(ids))
@@ -186,9 +195,26 @@ def discard(ids: Iterable[UUID], reason: str) -> int:
     return claim.discard(list(ids), reason)
 
 
-def resend_latest(key: str) -> int:
-    """Sends the newest event of `key` once more, same id; 0 when it is still waiting or there is none."""
-    newest = OutboxMessage.objects.filter(key=key).order_by("-sequence", "-id").values_list("id", "state").first()
-    if newest is None or newest[1] != OutboxMessage.State.PUBLISHED:
-        return 0
-    return requeue([newest[0]])
+def resend_latest(keys: Collection[str], *, dead_too: bool = False) -> dict[str, UUID | None]:
+    """Sends the newest event of each key once more, same id and bytes; returns which it is, None for one left alone.
+
+    Left alone is what waits to be sent anyway, and what is dead unless `dead_too`. A key without an event (any more) is not
+    in the answer.
+    """
+    may_be = {OutboxMessage.State.PUBLISHED, OutboxMessage.State.DEAD} if dead_too else {OutboxMessage.State.PUBLISHED}
+    found = {key: event_id if state in may_be else None for key, event_id, state in _newest(keys)}
+    if again := [event_id for event_id in found.values() if event_id]:
+        requeue(again)
+    return found
+
+
+def _newest(keys: Collection[str]) -> list[tuple[str, UUID, str]]:
+    """Key, id and state of the newest event of each key that has one; one look into an index a key, however many it has."""
+    connection = connections[router.db_for_write(OutboxMessage)]
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(_NEWEST, [list(keys)])
+            found: list[tuple[str, UUID, str]] = cursor.fetchall()
+            return found
+    rows = OutboxMessage.objects.order_by("-sequence", "-id").values_list("key", "id", "state")
+    return [newest for key in keys if (newest := rows.filter(key=key).first())]

@@ -5,9 +5,9 @@ from uuid import UUID
 
 from django.db import transaction
 
-from outbox import services as outbox
 from transactions import services
 from transactions.models import Transaction
+from transactions.resending import send_again
 from transactions.states import Status
 
 
@@ -20,13 +20,10 @@ def cancel(ids: Iterable[UUID]) -> list[UUID]:
 
 
 def resend(ids: Iterable[UUID]) -> dict[UUID, UUID]:
-    """Sends the newest event of each once more, same id and bytes; returns which event of which transaction.
+    """Sends the newest event of each once more; returns which event of which transaction.
 
     One that waits to be sent anyway is left alone.
     """
-    sent = {}
-    for transaction_id in ids:
-        events = outbox.history(str(transaction_id))
-        if events and outbox.requeue([events[-1].id]):
-            sent[transaction_id] = events[-1].id
-    return sent
+    with transaction.atomic():
+        rows = Transaction.objects.select_for_update().filter(id__in=list(ids)).order_by("id")
+        return send_again(list(rows), dead_too=True)

@@ -109,10 +109,13 @@ def test_a_history_is_in_order_of_the_sequence(add):
 def test_only_the_newest_event_of_a_key_is_sent_again_and_only_when_it_was_sent(add, look):
     older = add("a", 1, state="published", published_at=timezone.now())
     newer = add("a", 2, state="published", published_at=timezone.now())
-    assert services.resend_latest("a") == 1
-    assert (look(older).state, look(newer).state) == ("published", "pending")
-    assert services.resend_latest("a") == 0
-    assert services.resend_latest("nobody") == 0
+    dead = add("b", 1, state="dead")
+    other = add("c", 1, state="published", published_at=timezone.now())
+    assert services.resend_latest(["a", "b", "c", "nobody"]) == {"a": newer, "b": None, "c": other}
+    assert [look(one).state for one in (older, newer, dead, other)] == ["published", "pending", "dead", "pending"]
+    assert services.resend_latest(["a", "nobody"]) == {"a": None}
+    assert services.resend_latest(["b"], dead_too=True) == {"b": dead}
+    assert look(dead).state == "pending"
 
 
 @pytest.mark.parametrize("latest", [None, 2])

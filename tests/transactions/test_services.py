@@ -7,11 +7,12 @@ from uuid import UUID, uuid4
 import pytest
 from django.db import IntegrityError, connection, transaction
 from django.test import Client, override_settings
+from django.test.utils import CaptureQueriesContext
 
 from outbox import wakeup
 from tests.conftest import Api, new_transaction
 from tests.transactions.threads import at_once
-from transactions import services
+from transactions import interventions, services
 from transactions.drafts import Draft
 from transactions.idempotency import Answer, Claim
 from transactions.models import ApiClient, HistoryEntry, IdempotencyKey, Transaction
@@ -263,6 +264,103 @@ def test_an_overdue_transaction_is_flagged_once_and_a_late_result_still_applies(
     assert late.updated_at > txn.updated_at
     assert apply_result(result(txn.id)) is Verdict.APPLY
     assert not Transaction.objects.get().overdue
+
+
+def late(*, published=True):
+    """The moment of the next look is there, for all; their events have been delivered."""
+    Transaction.objects.update(check_at=datetime.now(UTC) - timedelta(seconds=1))
+    if published:
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE outbox_outboxmessage SET state = 'published', published_at = created_at")
+
+
+def next_look(txn):
+    """Minutes until then, and how often the event was sent again."""
+    txn.refresh_from_db()
+    return round((txn.check_at - datetime.now(UTC)).total_seconds() / 60), txn.resends
+
+
+@override_settings(RESULT_DEADLINE_SECONDS=60)
+def test_only_what_was_sent_again_counts_and_doubles_the_wait(txn):
+    for _ in range(3):
+        late(published=False)
+        assert services.mark_overdue() == 1
+        assert next_look(txn) == (1, 0)
+    for minutes, resends in ((2, 1), (4, 2)):
+        late()
+        assert services.mark_overdue() == 1
+        assert next_look(txn) == (minutes, resends)
+
+
+@pytest.mark.parametrize("by", ["sweep", "operator"])
+@pytest.mark.parametrize("status", ["pending", "processing"])
+def test_an_event_that_was_pruned_is_told_anew_while_the_result_is_awaited(api, txn, by, status):
+    api.request("PATCH", f"transactions/{txn.id}", {"description": "x"}, If_Match="*")
+    Transaction.objects.update(status=status)
+    ((_, _, body),) = [row for row in outbox_rows() if row[1] == 2]
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM outbox_outboxmessage")
+    late(published=False)
+
+    def again():
+        if by == "operator":
+            return bool(interventions.resend([txn.id]))
+        before = next_look(txn)[1]
+        assert services.mark_overdue() == 1
+        return next_look(txn)[1] > before
+
+    assert again()
+    ((told, sequence, anew),) = outbox_rows()
+    assert (told, sequence) == ("transaction.updated", 2)
+    before, after = json.loads(body), json.loads(anew)
+    assert (before["id"] == after["id"], after["sequence"], after["subject"]) == (
+        False,
+        before["sequence"],
+        str(txn.id),
+    )
+    assert after["data"]["transaction"]["status"] == status
+    late(published=False)
+    assert not again(), "it still waits"
+    late()
+    assert again()
+    assert len(outbox_rows()) == 1
+
+
+def test_nothing_is_told_anew_of_what_has_its_outcome(txn):
+    apply_result(result(txn.id))
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM outbox_outboxmessage")
+    assert interventions.resend([txn.id]) == {}
+    assert not outbox_rows()
+
+
+@pytest.mark.parametrize("pruned", [False, True])
+def test_a_sweep_of_many_is_a_handful_of_statements(api, pruned):
+    body = {"transactions": [new_transaction()] * 200}
+    assert api.request("POST", "transactions/batch", body, Idempotency_Key="k").status_code == 201
+    late()
+    if pruned:
+        with connection.cursor() as cursor:
+            cursor.execute("DELETE FROM outbox_outboxmessage")
+    with CaptureQueriesContext(connection) as captured:
+        assert services.mark_overdue() == 200
+    if connection.vendor == "postgresql":
+        assert len(captured) <= 10
+    assert set(Transaction.objects.values_list("overdue", "resends")) == {(True, 1)}
+    assert len(outbox_rows()) == 200
+
+
+def test_a_process_whose_clock_is_ahead_finds_nobody_late(txn, monkeypatch):
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) + timedelta(days=2)
+
+    monkeypatch.setattr(services, "datetime", Ahead)
+    assert services.mark_overdue() == 0
+    Transaction.objects.update(check_at=datetime.now(UTC) - timedelta(seconds=1))
+    assert services.mark_overdue() == 1
+    assert next_look(txn)[0] <= 60
 
 
 @pytest.fixture

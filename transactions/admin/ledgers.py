@@ -101,7 +101,8 @@ class TransactionAdmin(LedgerAdmin):
             "resend",
             "Send event again",
             "The newest event is sent once more with the same id and bytes. A Consumer that has it drops the copy, or "
-            "sends its result again.",
+            "sends its result again. Where its retention has ended while the result is awaited, a new event tells the "
+            "same version.",
             _resend,
             ("status",),
         ),
