@@ -73,11 +73,14 @@ def insert(
     }
     # Alone, the statement is its own transaction. In a caller's it needs a savepoint, to be refused without ending that.
     savepoint = transaction.atomic() if connection.in_atomic_block else contextlib.nullcontext()
-    with savepoint, idempotency.waiting_for_key():
-        (first,) = cast(tuple[bool | None], first_row(_CREATE, values))
-    # Not woken, or in place of others although nothing was written.
-    if values["wake"] != bool(first):
-        outbox.announce()
+    first: bool | None = False
+    try:
+        with savepoint, idempotency.waiting_for_key():
+            (first,) = cast(tuple[bool | None], first_row(_CREATE, values))
+    finally:
+        # Not woken, or in place of others although nothing was written: refused ones must not use up what others need.
+        if values["wake"] != bool(first):
+            outbox.announce()
     if first is None:
         raise KeyRefusedError
     return first

@@ -404,3 +404,15 @@ def test_a_replay_hands_on_the_wake_up_that_it_took(api, monkeypatch):
     monkeypatch.setattr(wakeup, "take", lambda: True)
     assert api.create(key="k").headers["Idempotent-Replayed"] == "true"
     assert pokes == [1]
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_create_that_is_refused_hands_on_the_wake_up_that_it_took(api, monkeypatch, taken):
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has no NOTIFY")
+    api.create(new_transaction(external_id="e"))
+    pokes = []
+    monkeypatch.setattr(services.outbox, "announce", lambda: pokes.append(1))
+    monkeypatch.setattr(wakeup, "take", lambda: taken)
+    assert api.create(new_transaction(external_id="e")).status_code == 409
+    assert pokes == [1] * taken
