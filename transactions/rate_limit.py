@@ -23,20 +23,21 @@ def take(client_id: int) -> float | None:
     if _spend(client_id):
         return None
     rate, created = ClientRate.objects.get_or_create(client_id=client_id)
-    _, tolerance = interval_and_tolerance()
+    interval, tolerance = interval_and_tolerance()
     wait = rate.spent_until - tolerance - time.time()
-    # Nothing to wait for: there was no row (a crash or a failover empties the table), and perhaps another request made it.
-    if (created or wait <= 0) and _spend(client_id):
-        return None
-    return max(1, math.ceil(wait))
+    if created or not 0 < wait <= interval:
+        # There was no row (a crash or a failover empties the table), and perhaps another request made it; or a clock was
+        # put right: nobody waits for longer than one request costs.
+        _forgive(client_id)
+        if _spend(client_id):
+            return None
+    return max(1, math.ceil(min(wait, interval)))
 
 
 def _spend(client_id: int) -> bool:
     interval, tolerance = interval_and_tolerance()
-    if connection.vendor == "postgresql":
-        now, greatest, parameters = "extract(epoch FROM clock_timestamp())", "GREATEST", []
-    else:
-        now, greatest, parameters = "%s", "MAX", [time.time()]
+    now, parameters = _now()
+    greatest = "GREATEST" if connection.vendor == "postgresql" else "MAX"
     sql = (
         f"UPDATE transactions_clientrate SET spent_until = {greatest}(spent_until, {now}) + %s "  # noqa: S608
         f"WHERE client_id = %s AND spent_until <= {now} + %s"
@@ -44,3 +45,22 @@ def _spend(client_id: int) -> bool:
     with connection.cursor() as cursor:
         cursor.execute(sql, [*parameters, interval, client_id, *parameters, tolerance])
         return bool(cursor.rowcount)
+
+
+def _forgive(client_id: int) -> None:
+    """Brings what was spent under a clock that was ahead down to one full burst, which is the most that can be spent."""
+    interval, tolerance = interval_and_tolerance()
+    now, parameters = _now()
+    burst = tolerance + interval
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE transactions_clientrate SET spent_until = {now} + %s WHERE client_id = %s AND spent_until > {now} + %s",  # noqa: S608
+            [*parameters, burst, client_id, *parameters, burst],
+        )
+
+
+def _now() -> tuple[str, list[float]]:
+    """SQL for the database's clock, with its parameters; SQLite is in this process, and so is its clock."""
+    if connection.vendor == "postgresql":
+        return "extract(epoch FROM clock_timestamp())", []
+    return "%s", [time.time()]

@@ -1,7 +1,10 @@
 """The rate: never overspent, whatever runs at the same time; what is refused comes back."""
 
+import time
+
 import pytest
 from django.db import connection
+from django.db.models import F
 from django.test import override_settings
 
 from tests.transactions.threads import at_once
@@ -43,6 +46,16 @@ def test_the_wait_is_told_in_whole_seconds(api_key):
     waits = [admit(api_key)[1] for _ in range(3)]
     assert waits[:2] == [None, None]
     assert 9 <= waits[2] <= 10
+
+
+@override_settings(API_RATE_BURST=5, API_RATE_PER_SECOND=0.2)
+def test_a_clock_that_was_ahead_and_was_put_right_costs_one_full_burst_and_not_the_time_between(api_key):
+    assert granted(api_key)
+    ClientRate.objects.update(spent_until=time.time() + 3600)
+    assert 4 <= admit(api_key)[1] <= 5
+    # A request's price later one is let in, and only one: nothing was given away.
+    ClientRate.objects.update(spent_until=F("spent_until") - 5)
+    assert [granted(api_key), granted(api_key)] == [True, False]
 
 
 @override_settings(API_RATE_BURST=3, **SLOW)
