@@ -6,6 +6,7 @@ Plain functions in a table instead of DRF serializers: a field is refused, never
 import json
 import re
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from transactions.models import Transaction
@@ -225,9 +226,13 @@ def represent(txn: Representable) -> dict[str, Any]:
     }
 
 
+# A tag counts whole microseconds. A float of seconds cannot tell two neighbours apart from 2038 on.
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+
+
 def etag(txn: Representable) -> str:
     """A strong validator (RFC 9110 section 8.8.3): the version, and the microsecond of the last change of any kind."""
-    return f'"{txn.version}-{int(txn.updated_at.timestamp() * 1_000_000):x}"'
+    return f'"{txn.version}-{(txn.updated_at - _EPOCH) // _MICROSECOND:x}"'
 
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))

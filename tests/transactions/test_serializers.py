@@ -2,7 +2,9 @@
 
 import json
 import uuid
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from types import SimpleNamespace
 
 import pytest
 from django.db import connection
@@ -15,7 +17,7 @@ from transactions import interventions
 from transactions.models import Transaction
 from transactions.money import CURRENCIES
 from transactions.parsing import canonical
-from transactions.serializers import MAX_METADATA_BYTES, _is_short, represent
+from transactions.serializers import MAX_METADATA_BYTES, _is_short, etag, represent
 
 pytestmark = pytest.mark.django_db
 
@@ -176,3 +178,14 @@ def test_metadata_of_8_kib_is_taken_and_one_byte_more_is_not(api, size, status):
 
 def test_50_keys_of_metadata_are_taken(api):
     assert api.create(new_transaction(metadata={str(n): n for n in range(50)})).status_code == 201
+
+
+@pytest.mark.parametrize("year", [2026, 2038, 2041, 2400])
+def test_each_microsecond_has_its_tag_and_those_of_today_are_what_they_were(year):
+    start = datetime(year, 6, 1, 12, tzinfo=UTC)
+    moments = [start + timedelta(microseconds=n) for n in range(2000)]
+    tags = [etag(SimpleNamespace(version=1, updated_at=moment)) for moment in moments]
+    assert len(set(tags)) == len(tags)
+    assert sorted(tags, key=lambda tag: int(tag.strip('"')[2:], 16)) == tags
+    if year == 2026:
+        assert tags == [f'"1-{int(moment.timestamp() * 1_000_000):x}"' for moment in moments]
