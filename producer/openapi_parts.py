@@ -19,6 +19,11 @@ WEBHOOK_ID = {
 _MOMENT: Schema = {"type": "string", "format": "date-time", "maxLength": 64}
 _KEY: Schema = {"type": "string", "minLength": 1, "maxLength": 512, "pattern": KEY_PATTERN}
 
+# Times and ids are taken before the commit.
+_OVERLAP = (
+    "A poller asks from 15 seconds or more before the newest that it has seen: later commits may have earlier times."
+)
+
 # A filter without an entry here is a KeyError when the document is made: nothing can be left out.
 _FILTERS: dict[str, tuple[Schema, str]] = {
     "status": (ref("Status"), "Where it stands."),
@@ -32,9 +37,9 @@ _FILTERS: dict[str, tuple[Schema, str]] = {
         {"type": "string", "enum": fields()["currency"]["enum"]},
         "An active ISO 4217 code; or one that has left the list, where a transaction of yours still has it.",
     ),
-    "created_gte": (_MOMENT, "Created at this time or later."),
+    "created_gte": (_MOMENT, f"Created at this time or later. {_OVERLAP}"),
     "created_lt": (_MOMENT, "Created before this time."),
-    "updated_gte": (_MOMENT, "Changed in any way at this time or later."),
+    "updated_gte": (_MOMENT, f"Changed in any way at this time or later. {_OVERLAP}"),
 }
 _FILTER_EXAMPLES = {
     "status": "pending",
