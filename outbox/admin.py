@@ -54,7 +54,11 @@ class ErrorFilter(TextFilter):
 
 
 def _requeue(press: Press) -> Outcome:
-    return Outcome(services.requeue(press.ids))
+    ids = press.ids
+    if len(ids) > 1:
+        # Whoever ticks a page of dead ones does not mean what somebody gave up for a reason. `press` has locked the rows.
+        ids = list(OutboxMessage.objects.filter(id__in=ids, discarded=False).values_list("id", flat=True))
+    return Outcome(services.requeue(ids))
 
 
 def _discard(press: Press) -> Outcome:
@@ -93,7 +97,8 @@ class OutboxMessageAdmin(LedgerAdmin):
         Verb(
             "requeue",
             "Requeue",
-            "The event is sent again with the same id and bytes; a Consumer that has it drops the copy.",
+            "The event is sent again with the same id and bytes; a Consumer that has it drops the copy. Of several at once, "
+            "discarded ones are left alone: requeue such a one by itself.",
             _requeue,
             ("state", "attempts", "discarded", "channel"),
             lambda row: row.state != _State.PENDING,
@@ -120,6 +125,10 @@ class OutboxMessageAdmin(LedgerAdmin):
     def search(self, request: HttpRequest, rows: QuerySet[OutboxMessage], term: str) -> QuerySet[OutboxMessage]:
         """Events of whatever the term names."""
         return rows.filter(key__in=[term, *keys_for(request, term)])
+
+    def row_summary(self, row: OutboxMessage) -> str:
+        """Also whether somebody gave it up."""
+        return super().row_summary(row) + (", discarded" if row.discarded else "")
 
     def related_key(self, row: OutboxMessage) -> str:
         """The transaction's id; to the outbox just the key."""

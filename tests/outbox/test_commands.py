@@ -12,8 +12,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db.models.functions import Now
 
-from outbox import prune, topology
-from outbox.management.commands import relay
+from outbox import prune, services, topology
+from outbox.management.commands import outbox, relay
 from outbox.models import ChannelState, OutboxMessage, ProcessState
 from outbox.publisher import Outcome, PublishError
 from outbox.relay import Counts
@@ -98,6 +98,37 @@ def test_requeue_takes_ids_or_all_dead_and_is_safe_to_run_twice(add, look):
     assert {look(first).state, look(second).state} == {"pending"}
 
 
+def test_requeue_of_all_dead_leaves_discarded_events_alone_and_their_id_brings_one_back(add, look):
+    dead, fraud = add("a", state="dead", error="NO_ROUTE"), add("b")
+    run("outbox", "discard", str(fraud), "--reason", "fraud: never send")
+    assert "1 of 1" in run("outbox", "requeue", "--all-dead", "--reason", "broker mended")
+    assert look(dead).state == "pending"
+    assert (look(fraud).state, look(fraud).discarded, look(fraud).error) == ("dead", True, "fraud: never send")
+    assert "1 of 1" in run("outbox", "requeue", str(fraud), "--reason", "it was none")
+    assert (look(fraud).state, look(fraud).discarded) == ("pending", False)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_many_are_requeued_in_batches_and_what_is_done_stays_done(add, monkeypatch, caplog, named):
+    monkeypatch.setattr(outbox, "BATCH", 2)
+    ids = [add(f"k{number}", state="dead") for number in range(5)]
+    wanted = [str(event_id) for event_id in ids] if named else ["--all-dead"]
+    requeue = services.requeue
+    monkeypatch.setattr(services, "requeue", lambda some: requeue(some) if len(some) == 2 else 1 / 0)
+    with caplog.at_level("WARNING", logger="outbox.audit"), pytest.raises(ZeroDivisionError):
+        run("outbox", "requeue", *wanted, "--reason", "mended")
+    assert [record.event_ids for record in caplog.records] == [[*map(str, ids[:2])], [*map(str, ids[2:4])]]
+    assert list(OutboxMessage.objects.filter(state="dead").values_list("id", flat=True)) == ids[4:]
+
+
+def test_many_at_once_tell_how_far_it_is(add, monkeypatch):
+    monkeypatch.setattr(outbox, "BATCH", 2)
+    for number in range(5):
+        add(f"k{number}", state="dead")
+    told = run("outbox", "requeue", "--all-dead", "--reason", "mended").splitlines()
+    assert told == ["2 of 5 done", "4 of 5 done", "5 of 5 done", "requeue: 5 of 5 events changed"]
+
+
 def test_discard_keeps_the_reason(add, look):
     event_id = add()
     assert "1 of 1" in run("outbox", "discard", str(event_id), "--reason", "wrong account")
@@ -114,7 +145,13 @@ def test_a_verb_is_written_to_the_audit_log_with_its_reason(add, caplog):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["requeue", "--reason", "x"], ["requeue", "not-a-uuid", "--reason", "x"], ["discard", str(uuid.UUID(int=1))], []],
+    [
+        ["requeue", "--reason", "x"],
+        ["requeue", "not-a-uuid", "--reason", "x"],
+        ["requeue", str(uuid.UUID(int=1)), "--all-dead", "--reason", "x"],
+        ["discard", str(uuid.UUID(int=1))],
+        [],
+    ],
 )
 def test_what_makes_no_sense_is_refused(db, arguments):
     with pytest.raises(CommandError):

@@ -182,6 +182,20 @@ def test_an_event_is_discarded_with_name_and_reason_and_requeue_takes_it_back(op
     assert message.state == "pending" and not message.discarded and len(told(message)) == 2
 
 
+def test_requeue_of_several_leaves_discarded_ones_alone_and_says_which_they_are(operator, rows):
+    message, _ = rows
+    fraud = OutboxMessage.objects.create(
+        topic="transactions", type="x", key="k", sequence=1, body="{}", state="dead", discarded=True, error="fraud"
+    )
+    both, page = {"ids": [message.pk, fraud.pk]}, url(OutboxMessage, "verb", "requeue")
+    assert operator.get(page, both).content.decode().count("state dead, discarded") == 1
+    answer = operator.post(page, {**both, "confirmed": "yes", "reason": REASON}, follow=True)
+    assert "1 of 2 changed" in answer.content.decode()
+    message.refresh_from_db()
+    fraud.refresh_from_db()
+    assert (message.state, fraud.state, fraud.error) == ("pending", "dead", "fraud")
+
+
 def test_a_quarantined_result_is_reapplied_and_discarded(operator, rows):
     _, inbox = rows
     press(operator, "reapply", inbox)

@@ -8,13 +8,19 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
+from django.db.models import QuerySet
 
 from outbox import services
+from outbox.conflicts import started_over
 from outbox.models import OutboxMessage
 from outbox.prune import prune_once
 from outbox.stats import outbox_stats, states
 
 audit = logging.getLogger("outbox.audit")
+# Events changed by one statement. With all 400,000 of an outage at once it would run into the statement timeout, again and
+# again; so what is changed stays changed, whatever becomes of the rest.
+BATCH = 1000
 
 
 class Command(BaseCommand):
@@ -36,7 +42,9 @@ class Command(BaseCommand):
         for verb in (requeue, discard):
             verb.add_argument("ids", nargs="*", help="event ids")
             verb.add_argument("--reason", required=True, help="why; kept in the audit log")
-        requeue.add_argument("--all-dead", action="store_true", help="every dead event")
+        requeue.add_argument(
+            "--all-dead", action="store_true", help="every dead event but discarded ones; name those by id"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Prints what changed."""
@@ -48,20 +56,46 @@ class Command(BaseCommand):
         if options["verb"] == "prune":
             self.stdout.write(f"prune: {sum(iter(prune_once, 0))} gone")
             return
-        ids = self._ids(options)
-        again = options["verb"] == "requeue"
-        changed = services.requeue(ids) if again else services.discard(ids, options["reason"])
-        who = {"verb": options["verb"], "reason": options["reason"], "by": getpass.getuser(), "changed": changed}
-        audit.warning("events changed by hand", extra={**who, "event_ids": [str(event_id) for event_id in ids]})
-        self.stdout.write(f"{options['verb']}: {changed} of {len(ids)} events changed")
+        self._change(options)
 
-    def _ids(self, options: dict[str, Any]) -> list[UUID]:
-        if options.get("all_dead"):
-            return list(OutboxMessage.objects.filter(state="dead").values_list("id", flat=True))
+    def _change(self, options: dict[str, Any]) -> None:
+        """In batches, each a transaction with a line in the audit log."""
+        verb, reason = options["verb"], options["reason"]
+        if options.get("all_dead") and options["ids"]:
+            raise CommandError("Either event ids or --all-dead.")
+        ids = list(_given_up().values_list("id", flat=True)) if options.get("all_dead") else self._ids(options["ids"])
+        seen = changed = 0
+        for some in (ids[start : start + BATCH] for start in range(0, len(ids), BATCH)):
+            if verb == "discard":
+                count = services.discard(some, reason)
+            else:
+                count = _requeue_given_up(some) if options["all_dead"] else services.requeue(some)
+            seen, changed = seen + len(some), changed + count
+            who = {"verb": verb, "reason": reason, "by": getpass.getuser(), "changed": count}
+            audit.warning("events changed by hand", extra={**who, "event_ids": [str(event_id) for event_id in some]})
+            if len(ids) > BATCH:
+                self.stdout.write(f"{seen} of {len(ids)} done")
+                self.stdout.flush()
+        self.stdout.write(f"{verb}: {changed} of {seen} events changed")
+
+    def _ids(self, texts: list[str]) -> list[UUID]:
         try:
-            ids = [UUID(value) for value in options["ids"]]
+            ids = [UUID(text) for text in texts]
         except ValueError as error:
             raise CommandError(f"An event id is a UUID: {error}") from error
         if not ids:
             raise CommandError("Name at least one event id (see `outbox stats` and the admin), or use --all-dead.")
         return ids
+
+
+def _given_up() -> QuerySet[OutboxMessage]:
+    """Dead, but not because somebody decided so: what was discarded comes back only by its id."""
+    return OutboxMessage.objects.filter(state=OutboxMessage.State.DEAD, discarded=False)
+
+
+@started_over
+def _requeue_given_up(ids: list[UUID]) -> int:
+    with transaction.atomic():
+        # Locked, since somebody may have discarded one of them meanwhile.
+        rows = _given_up().filter(id__in=ids).order_by("id").select_for_update()
+        return services.requeue(rows.values_list("id", flat=True))
