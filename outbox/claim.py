@@ -36,6 +36,10 @@ BLAMELESS_RETRY_SECONDS = 2.0
 # transaction commits. Those that take longer wait for the relay's next full scan.
 LATE_COMMIT_SECONDS = 5.0
 
+# The token of what a relay left behind and nobody holds any more. It is still a suspect (`_suspects_apart`), but whoever
+# wants to discard it need not wait for its due time, which is no lease then.
+LEFT_BEHIND = UUID(int=0)
+
 # Events given up at once that are logged one by one; a whole batch of them has one cause.
 GIVEN_UP_LOGGED = 10
 
@@ -64,8 +68,7 @@ def claim(*, limit: int, lease_seconds: float, relay: str, after: datetime | Non
         alive = _bury_exhausted(seen)
         rows = _suspects_apart(alive, limit)
         ready = _park_out_of_turn(rows) if rows else []
-        changed = _of(row.id for row in ready).filter(state=_WAITING, due_at__lte=Now())
-        if ready and len(ready) != changed.update(
+        if ready and len(ready) != _due(row.id for row in ready).update(
             due_at=Now() + timedelta(seconds=lease_seconds),
             lease_token=token,
             claimed_by=relay,
@@ -106,13 +109,23 @@ def _bury_exhausted(rows: list[Row]) -> list[Row]:
     exhausted = [row for row in rows if row.attempts >= settings.OUTBOX_MAX_ATTEMPTS]
     if not exhausted:
         return rows
-    reason = "Attempts used up; every relay that claimed it died or lost its lease."
-    _of(row.id for row in exhausted).filter(state=_WAITING).update(
-        state=_DEAD, lease_token=None, parked=False, error=reason
-    )
+    reasons: dict[str, list[UUID]] = {}
+    for row in exhausted:
+        reasons.setdefault(_why_exhausted(row), []).append(row.id)
+    for reason, ids in reasons.items():
+        _of(ids).filter(state=_WAITING).update(state=_DEAD, lease_token=None, parked=False, error=reason)
     _release_parked({row.key for row in exhausted})
-    _tell_of_dead({row.id: reason for row in exhausted})
+    _tell_of_dead({event_id: reason for reason, ids in reasons.items() for event_id in ids})
     return [row for row in rows if row.attempts < settings.OUTBOX_MAX_ATTEMPTS]
+
+
+def _why_exhausted(row: Row) -> str:
+    """What was known of it is kept: it is what the operator needs, and maybe all there is."""
+    if row.lease_token == LEFT_BEHIND and row.error:
+        return f"Attempts used up. {row.error}"
+    if row.error:
+        return f"Attempts used up; the last relay that claimed it died or lost its lease. Before: {row.error}"
+    return "Attempts used up; every relay that claimed it died or lost its lease."
 
 
 def _suspects_apart(rows: list[Row], limit: int) -> list[Row]:
@@ -150,11 +163,15 @@ def _park_out_of_turn(rows: list[Row]) -> list[Row]:
             waits.setdefault(PARK_SECONDS, []).append(row.id)
         else:
             ready.append(row)
+    kept = {row.id for row in ready}
+    left_behind = [row.id for row in rows if row.lease_token is not None and row.id not in kept]
+    if left_behind:
+        _due(left_behind).update(lease_token=LEFT_BEHIND)
     for wait, ids in waits.items():
         if isinstance(wait, datetime):
-            _of(ids).update(due_at=Greatest(Now() + timedelta(seconds=PARK_SECONDS), Value(wait)), parked=True)
+            _due(ids).update(due_at=Greatest(Now() + timedelta(seconds=PARK_SECONDS), Value(wait)), parked=True)
         else:
-            _of(ids).update(due_at=Now() + timedelta(seconds=wait), parked=True)
+            _due(ids).update(due_at=Now() + timedelta(seconds=wait), parked=True)
     return ready
 
 
@@ -245,9 +262,13 @@ def release(batch: Batch, reason: str = "") -> int:
 
 @started_over
 def abandon(batch: Batch, reason: str) -> int:
-    """Leaves a batch as a dead relay would, after a publisher raised: one of its events may be why, so all are suspects."""
+    """Leaves a batch as a dead relay would, after a publisher raised: one of its events may be why, so all are suspects.
+
+    But nobody holds them: they can be discarded at once.
+    """
     wait = _backoff(max(event.attempts for event in batch.events))
-    return _mine(batch, [event.id for event in batch.events]).update(due_at=Now() + wait, error=reason)
+    mine = _mine(batch, [event.id for event in batch.events])
+    return mine.update(due_at=Now() + wait, lease_token=LEFT_BEHIND, error=reason)
 
 
 @started_over
@@ -274,7 +295,7 @@ def requeue(ids: Collection[UUID]) -> int:
 @started_over
 def discard(ids: Collection[UUID], reason: str) -> int:
     """Gives up events that nobody holds: dead, with `reason` before what was known, and no longer in the way of their key."""
-    idle = Q(state=_WAITING) & (Q(lease_token__isnull=True) | Q(due_at__lte=Now()))
+    idle = Q(state=_WAITING) & (Q(lease_token__isnull=True) | Q(lease_token=LEFT_BEHIND) | Q(due_at__lte=Now()))
     with transaction.atomic():
         changed = (
             _of(ids)
@@ -305,6 +326,11 @@ def _release_parked(keys: Collection[str]) -> None:
 def _mine(batch: Batch, ids: Iterable[UUID]) -> QuerySet[OutboxMessage]:
     """The fence: those of `ids` that still carry the batch's token."""
     return _of(ids).filter(lease_token=batch.token, state=_WAITING)
+
+
+def _due(ids: Iterable[UUID]) -> QuerySet[OutboxMessage]:
+    """Those of `ids` that are due still: on an engine without SKIP LOCKED somebody may have claimed one meanwhile."""
+    return _of(ids).filter(state=_WAITING, due_at__lte=Now())
 
 
 def _of(ids: Iterable[UUID]) -> QuerySet[OutboxMessage]:

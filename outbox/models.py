@@ -11,7 +11,8 @@ class OutboxMessage(models.Model):
     """One event. Written in the business transaction; changed afterwards by `claim` alone.
 
     There is no "processing" state: a lease is a due time in the future plus a token. So one index finds what to send
-    (`due_at`), whether it is new, was handed back, waits for its next attempt, or was left behind by a dead relay.
+    (`due_at`), whether it is new, was handed back, waits for its next attempt, or was left behind by a dead relay. The token
+    `claim.LEFT_BEHIND` is nobody's: a suspect that waits, and no lease.
     """
 
     class State(models.TextChoices):

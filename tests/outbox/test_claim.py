@@ -287,6 +287,59 @@ def test_an_abandoned_batch_counts_and_comes_back_as_suspects(add, look, pass_ti
     assert ids(take()) == [event_id]
 
 
+def test_an_abandoned_event_can_be_discarded_at_once_and_keeps_its_cause(add, look):
+    event_id = add()
+    batch = take()
+    abandon(batch, "The publisher raised KeyError('exchange')")
+    assert look(event_id).due_at > database_now()
+    assert discard([event_id], "Poison.") == 1
+    assert look(event_id).error == "Poison. Before: The publisher raised KeyError('exchange')"
+    assert confirm(batch).published == 0
+
+
+def test_what_a_dead_relay_left_can_be_discarded_while_it_is_parked_and_is_a_suspect_still(add, look, expire_leases):
+    first, later = add("a", 1), add("a", 2)
+    take()
+    expire_leases()
+    backoff = {"lease_token": None, "error": "NO_ROUTE", "due_at": Now() + timedelta(minutes=3)}
+    OutboxMessage.objects.filter(id=first).update(**backoff)
+    assert not take().events and look(later).parked
+    add("new")
+    OutboxMessage.objects.filter(id=first).update(state="published", published_at=Now())
+    OutboxMessage.objects.filter(id=later).update(due_at=Now() - timedelta(hours=1), parked=False)
+    assert ids(take()) == [later], "and not with the new one"
+    expire_leases()
+    OutboxMessage.objects.filter(id=first).update(state="pending", published_at=None)
+    take()
+    assert look(later).parked and discard([later], "Poison.") == 1
+
+
+@pytest.mark.parametrize(
+    "error, abandoned, known",
+    [
+        ("", True, "Attempts used up. The publisher raised X"),
+        (
+            "No route.",
+            False,
+            "Attempts used up; the last relay that claimed it died or lost its lease. Before: No route.",
+        ),
+        ("", False, "Attempts used up; every relay that claimed it died or lost its lease."),
+    ],
+)
+def test_what_is_buried_keeps_what_was_known_of_it(add, look, settings, pass_time, caplog, error, abandoned, known):
+    event_id = add(attempts=settings.OUTBOX_MAX_ATTEMPTS - 1, error=error)
+    other = add("b", attempts=settings.OUTBOX_MAX_ATTEMPTS, error="Another.")
+    batch = take(limit=1)
+    if abandoned:
+        abandon(batch, "The publisher raised X")
+    pass_time(7200)
+    caplog.clear()
+    assert not take().events
+    assert (look(event_id).state, look(event_id).error) == ("dead", known)
+    assert look(other).error.endswith("Before: Another.")
+    assert {record.reason for record in caplog.records} == {known, look(other).error}
+
+
 def test_the_horizon_skips_what_was_due_before_it(add):
     add("early", due_at=Now() - timedelta(hours=1))
     late = add("late", due_at=Now() - timedelta(minutes=1))

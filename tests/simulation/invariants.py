@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from outbox.claim import LEFT_BEHIND
 from tests.simulation.database import Values
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Watch:
         me = (process.name, process.lives)
         held, token = before and before["lease_token"], after["lease_token"]
         running = before and before["due_at"] > self.world.database.clock()
-        if held and held != token and running and self.claimed_by[held] != me:
+        if held and held not in (token, LEFT_BEHIND) and running and self.claimed_by[held] != me:
             self._broken(f"{me} settled what {self.claimed_by[held]} holds")
         if token and token != held:
             self.claimed_by[token] = me
