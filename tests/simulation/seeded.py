@@ -1,5 +1,6 @@
 """Puts a bug of tests/mutants into the modules of this process, for as long as a block runs."""
 
+import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,7 +39,7 @@ def seeded(mutant: Mutant) -> Iterator[None]:
 
 
 def _module(path: str) -> ModuleType:
-    return sys.modules[path.removesuffix(".py").replace("/", ".")]
+    return importlib.import_module(path.removesuffix(".py").replace("/", "."))
 
 
 def _hand_on(old: dict[str, Any], new: dict[str, Any]) -> None:
