@@ -28,6 +28,9 @@ from transactions.states import Status
 DEFAULT_LIMIT, MAX_LIMIT = 25, 100
 _LIMIT = re.compile(r"[1-9][0-9]{0,2}")
 _SIGNATURE_BYTES = 12
+# How many rows `updated_gte` looks through in order of the list before it goes by the time of the change. More costs each
+# poll that finds little; fewer send a page in the wake of an outage through all that changed.
+WALK_ROWS = 1000
 
 Rows = QuerySet[Transaction]
 
@@ -150,28 +153,36 @@ def page_of(client_id: int, query: QueryDict, using: str) -> Page:
         if name in given and name != "updated_gte":
             rows = apply(rows, given[name], client_id)
     scope = _scope(client_id, given)
-    if "cursor" in given:
-        rows = rows.filter(id__lt=_read_cursor(given["cursor"], scope))
+    after = _read_cursor(given["cursor"], scope) if "cursor" in given else None
+    if after:
+        rows = rows.filter(id__lt=after)
     if "updated_gte" in given:
-        found = _updated_since(rows, given["updated_gte"], limit + 1)
+        found = _updated_since(rows, owned_by(client_id).using(using), given["updated_gte"], after, limit + 1)
     else:
         found = list(rows.order_by("-id")[: limit + 1])
     more = len(found) > limit
     return Page(found[:limit], _cursor(found[limit - 1].id, scope) if more else None)
 
 
-def _updated_since(rows: Rows, since: str, count: int) -> list[Transaction]:
-    """The newest `count` of `rows` that changed at or after `since`.
+def _updated_since(rows: Rows, owned: Rows, since: str, after: UUID | None, count: int) -> list[Transaction]:
+    """The newest `count` of `rows`, which are those of `owned` that pass the other filters, that changed at or after `since`.
 
-    No index holds both orders, so two queries. What was created since has changed since: the list's own index answers,
-    however deep the page. What is older and changed since was under way at that moment, which is little; it is found by
-    the time of the change (ordered by text, or the planner would walk through all that is older in order of id).
+    No index holds both orders, so up to three parts. What was created since has changed since: the list's own index answers,
+    however deep the page. Of what is older, the next few in order of the list are looked through: after an outage most of
+    them have changed, and they fill the page. Else little has: it is found by the time of the change (ordered by text, or
+    the planner would walk through all that is older in order of id).
     """
     edge = first_at(_moment("updated_gte", since))
     found = list(rows.filter(id__gte=edge).order_by("-id")[:count])
-    if len(found) < count:
-        late = FILTERS["updated_gte"](rows.filter(id__lt=edge), since, 0).order_by(Cast("id", TextField()).desc())
-        found += late[: count - len(found)]
+    if len(found) == count:
+        return found
+    next_ids = owned.filter(id__lt=min(edge, after or edge)).order_by("-id").values_list("id", flat=True)
+    end = next_ids[WALK_ROWS : WALK_ROWS + 1].first()
+    late = FILTERS["updated_gte"](rows.filter(id__lt=edge), since, 0)
+    near = late if end is None else late.filter(id__gt=end)
+    found += near.order_by("-id")[: count - len(found)]
+    if len(found) < count and end is not None:
+        found += late.filter(id__lte=end).order_by(Cast("id", TextField()).desc())[: count - len(found)]
     return found
 
 

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from outbox.ids import time_of
 from tests.conftest import new_transaction
+from transactions import pagination
 from transactions.models import Transaction
 
 pytestmark = pytest.mark.django_db
@@ -102,8 +103,9 @@ def test_moments_at_the_edges_are_answered(api, made, moment):
         assert api.get(f"transactions?{name}={quote(moment)}").status_code == 200
 
 
-@pytest.mark.parametrize("limit", [1, 2, 5, 100])
-def test_updated_gte_finds_what_was_created_or_changed_since_newest_first(api, made, limit):
+@pytest.mark.parametrize("limit, walk_rows", [(1, 1), (1, 1000), (2, 3), (5, 7), (100, 12), (100, 1000)])
+def test_updated_gte_finds_what_was_created_or_changed_since_newest_first(api, made, limit, walk_rows, monkeypatch):
+    monkeypatch.setattr(pagination, "WALK_ROWS", walk_rows)
     since = datetime.fromisoformat(made[20]["created_at"])
     changed = [made[3]["id"], made[11]["id"], made[19]["id"]]
     Transaction.objects.filter(id__in=changed).update(updated_at=timezone.now() + timedelta(seconds=1))

@@ -45,21 +45,34 @@ def many(django_db_setup, django_db_blocker):
         connection.close()
 
 
-def cost_of(client_id, query):
-    """Buffers that the page's queries touch, and how many rows it has; fails on a sequential scan."""
+def plans_of(client_id, query):
+    """The page's rows, and how each of its queries is run."""
     with CaptureQueriesContext(connection) as captured:
         page = pagination.page_of(client_id, QueryDict(query), DEFAULT_DB_ALIAS)
-    buffers = 0
+    plans = []
     with connection.cursor() as cursor:
         for one in captured.captured_queries:
             cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {one['sql'].replace('%', '%%')}", ())
             plan = cursor.fetchone()[0]
-            plan = (json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]
-            for node in nodes(plan):
-                on_ours = node.get("Relation Name") == "transactions_transaction"
-                assert not (on_ours and node["Node Type"] == "Seq Scan"), (query, one["sql"])
-            buffers += plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
-    return buffers, len(page.rows)
+            plans.append((json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"])
+    return page.rows, plans
+
+
+def cost_of(client_id, query):
+    """Buffers that the page's queries touch, and how many rows it has; fails on a sequential scan."""
+    rows, plans = plans_of(client_id, query)
+    for plan in plans:
+        for node in nodes(plan):
+            on_ours = node.get("Relation Name") == "transactions_transaction"
+            assert not (on_ours and node["Node Type"] == "Seq Scan"), (query, plan)
+    return sum(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] for plan in plans), len(rows)
+
+
+def rows_read(client_id, query):
+    """How many rows the page's queries look at, and how many it has."""
+    rows, plans = plans_of(client_id, query)
+    scans = [node for plan in plans for node in nodes(plan) if not node.get("Plans")]
+    return sum(node["Actual Rows"] + node.get("Rows Removed by Filter", 0) for node in scans), len(rows)
 
 
 def nodes(plan):
@@ -105,6 +118,18 @@ def test_a_poll_for_recent_changes_costs_what_changed_and_not_what_there_is(many
     assert rows == 100
     # 20 rows were created since, and some 480 were under way then.
     assert buffers < 2_000
+
+
+def test_after_an_outage_a_page_of_changes_costs_a_page_and_not_all_that_changed(many):
+    changed = Transaction.objects.filter(client_id=many, created_at__gte=at(0.8))
+    assert changed.update(updated_at=at(1) + timedelta(hours=1)) > 25_000
+    since = f"updated_gte={quote((at(1) + timedelta(minutes=1)).isoformat())}"
+    scope = pagination._scope(many, {"updated_gte": QueryDict(since)["updated_gte"]})
+    deep = changed.order_by("-id").values_list("id", flat=True)[10_000]
+    for query in (since, f"{since}&cursor={pagination._cursor(deep, scope)}"):
+        read, rows = rows_read(many, query)
+        assert rows == 25
+        assert read < 5_000, (query, read)
 
 
 def test_the_rows_that_were_under_way_come_after_the_newer_ones_and_none_is_missed(many):
