@@ -24,12 +24,12 @@ def prune_once(keep_days: int | None = None) -> int:
     """
     now = database_now()
     before = now - timedelta(days=settings.OUTBOX_KEEP_DAYS if keep_days is None else keep_days)
-    if not (there := partitions.partitions()):
+    if not (there := partitions.bounds()):
         return _delete(partitions.TABLE, before)
     partitions.make_ahead(now)
     dropped = partitions.drop_until(before)
-    # These two have no week to be dropped after, or one far away.
-    loose = [name for name in (partitions.FIRST, partitions.REST) if name in there]
+    # Those whose end has passed are gone.
+    loose = [name for name, its in there.items() if its.loose and (its.end is None or its.end > before)]
     return dropped + sum(_delete(name, before) for name in loose)
 
 

@@ -2,10 +2,12 @@
 
 import importlib
 from datetime import timedelta
+from io import StringIO
 from types import SimpleNamespace
 
 import pytest
 from django.apps import apps
+from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection, transaction
 from django.db.models.functions import Now
 
@@ -92,6 +94,122 @@ def test_what_no_week_took_goes_to_its_week_as_that_is_made(add):
     partitions.make_ahead(database_now())
     assert where(event_id).startswith(f"{partitions.ARCHIVE}_2")
     assert checks.archive_is_partitioned(None, ["default"]) == []
+
+
+# --- many rows that no week took: REST becomes a partition itself
+
+
+@pytest.fixture
+def overflow(add, monkeypatch):
+    """More than may be moved under the lock."""
+    sql(f"DROP TABLE {partitions.FIRST}")
+    monkeypatch.setattr(partitions, "MOVE_AT_MOST", 2)
+    return [sent(add, 0, key) for key in "abc"]
+
+
+def oid(table):
+    return sql("SELECT to_regclass(%s)::oid", table)[0][0]
+
+
+def rest_is_free():
+    free = "SELECT NOT EXISTS (SELECT FROM pg_constraint WHERE conname = %s)"
+    return sql(free, partitions.BOUNDS)[0][0] and not sql(f"SELECT FROM {partitions.REST}")
+
+
+def test_many_rows_that_no_week_took_stay_where_they_are_and_that_becomes_the_partition(overflow, add):
+    table, monday = oid(partitions.REST), partitions.week_of(database_now())
+    assert partitions.make_ahead(database_now()) == 1
+    name = f"{partitions.ARCHIVE}_{monday:%Y%m%d}"
+    assert {where(event_id) for event_id in overflow} == {name}
+    assert oid(name) == table, "no row was copied"
+    assert partitions.bounds()[name] == (monday, monday + (partitions.WEEKS_AHEAD + 1) * partitions.WEEK)
+    assert rest_is_free() and partitions.missing(database_now()) == []
+    assert checks.archive_is_partitioned(None, ["default"]) == []
+    assert where(sent(add, 0)) == name and where(sent(add, -99)) == partitions.REST
+    assert partitions.make_ahead(database_now() + timedelta(weeks=3)) == 3, "the weeks go on behind it"
+
+
+def test_no_row_is_read_while_the_exclusive_lock_is_held(overflow):
+    sql("SET client_min_messages = debug1")
+    del connection.connection.notices[:]
+    try:
+        partitions.make_ahead(database_now())
+    finally:
+        sql("RESET client_min_messages")
+    told = "".join(connection.connection.notices)
+    [name] = [name for name in partitions.bounds() if name != partitions.REST]
+    assert f'partition constraint for table "{name}" is implied by existing constraints' in told
+
+
+def test_it_ends_where_the_next_week_begins(overflow):
+    monday = partitions.week_of(database_now()) + partitions.WEEK
+    next_week = f"{partitions.ARCHIVE}_{monday:%Y%m%d}"
+    sql(partitions._NEW_WEEK.format(name=next_week, start=monday, end=monday + partitions.WEEK))
+    assert partitions.make_ahead(database_now()) == partitions.WEEKS_AHEAD
+    assert partitions.bounds()[where(overflow[0])].end == monday
+    assert rest_is_free()
+
+
+def test_what_became_a_partition_for_several_weeks_is_deleted_from_by_the_batch(overflow, add):
+    partitions.make_ahead(database_now())
+    name = where(overflow[0])
+    assert prune.prune_once(keep_days=0) == 3
+    assert name in partitions.partitions(), "its last week is not over"
+
+
+@pytest.mark.parametrize("step", ["_VALIDATE", "_TURN"])
+def test_what_fails_on_the_way_leaves_nothing_behind_that_could_refuse_an_event(overflow, add, monkeypatch, step):
+    with monkeypatch.context() as patch:
+        patch.setattr(partitions, step, "DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = 'query_canceled'; END $$")
+        assert partitions.make_ahead(database_now()) == 0
+    assert {where(event_id) for event_id in overflow} == {partitions.REST}
+    assert where(sent(add, -99)) == partitions.REST
+
+
+def test_what_a_killed_prune_left_is_removed_first(overflow, add):
+    sql(partitions._BOUND.format(start=database_now() - timedelta(weeks=9), end=database_now() + timedelta(weeks=9)))
+    partitions.make_ahead(database_now())
+    assert where(overflow[0]) != partitions.REST
+    assert rest_is_free()
+
+
+def test_a_second_prune_that_took_the_proof_away_stops_the_first(overflow):
+    week = {"start": partitions.week_of(database_now()), "end": partitions.week_of(database_now()) + partitions.WEEK}
+    assert partitions._changed(partitions._BOUND.format(**week), partitions.REST)
+    assert not partitions._changed(partitions._TURN.format(name="outbox_archive_x", **week), partitions.REST)
+    assert {where(event_id) for event_id in overflow} == {partitions.REST}
+
+
+def test_rows_on_both_sides_of_a_week_stay_and_the_command_says_so(overflow, add, caplog):
+    start = partitions.week_of(database_now()) - 2 * partitions.WEEK
+    sent(add, 25)
+    sql(partitions._NEW_WEEK.format(name=f"{partitions.ARCHIVE}_x", start=start, end=start + partitions.WEEK))
+    no_week = pytest.raises(CommandError, match=f"weeks of {partitions.week_of(database_now()):%Y-%m-%d}, ")
+    with caplog.at_level("WARNING", logger=partitions.log.name), no_week:
+        call_command("outbox", "prune", stdout=StringIO())
+    assert "among them the weeks of outbox_archive_x" in caplog.records[0].reason
+    assert {where(event_id) for event_id in overflow} == {partitions.REST}
+    assert where(sent(add, -99)) == partitions.REST
+
+
+def test_prune_fails_when_a_partition_could_not_be_made_so_that_cron_tells(weeks, monkeypatch):
+    call_command("outbox", "prune", stdout=StringIO())
+    monkeypatch.setattr(partitions, "_changed", lambda statements, name: False)
+    monkeypatch.setattr(partitions, "WEEKS_AHEAD", partitions.WEEKS_AHEAD + 1)
+    with pytest.raises(CommandError, match="No partition for the weeks of"):
+        call_command("outbox", "prune", stdout=StringIO())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_event_is_written_to_rest_while_its_rows_are_read_for_the_proof(add, held):
+    sql(partitions._BOUND.format(start=database_now(), end=database_now() + timedelta(weeks=99)))
+    try:
+        with held(lambda: sql(partitions._VALIDATE)):
+            sql("SET lock_timeout = '2s'")
+            assert where(sent(add, -99)) == partitions.REST
+    finally:
+        sql("RESET lock_timeout")
+        sql(partitions._UNBOUND)
 
 
 @pytest.mark.django_db(transaction=True)

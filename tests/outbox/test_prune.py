@@ -40,5 +40,5 @@ def test_a_step_is_a_few_statements_however_many_rows_go(add, django_assert_max_
     prune_once()
     for _ in range(10):
         add(state="published", published_at=LONG_AGO)
-    with django_assert_max_num_queries(6):
+    with django_assert_max_num_queries(7):
         assert prune_once() == 10

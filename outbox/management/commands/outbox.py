@@ -11,7 +11,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 from django.db.models import QuerySet
 
-from outbox import services
+from outbox import partitions, services
+from outbox.clock import database_now
 from outbox.conflicts import started_over
 from outbox.models import OutboxMessage
 from outbox.prune import prune_once
@@ -54,9 +55,19 @@ class Command(BaseCommand):
             )
             return
         if options["verb"] == "prune":
-            self.stdout.write(f"prune: {sum(iter(prune_once, 0))} gone")
+            self._prune()
             return
         self._change(options)
+
+    def _prune(self) -> None:
+        """Until nothing is past its retention. A failure to make a partition is one of the command: cron must tell of it."""
+        self.stdout.write(f"prune: {sum(iter(prune_once, 0))} gone")
+        if weeks := partitions.missing(database_now()):
+            names = ", ".join(f"{monday:%Y-%m-%d}" for monday in weeks)
+            raise CommandError(
+                f"No partition for the weeks of {names}: the log's `partition unchanged` says why. What is published then is kept"
+                f" in {partitions.REST}. Run it again, as a role that owns the outbox's tables."
+            )
 
     def _change(self, options: dict[str, Any]) -> None:
         """In batches, each a transaction with a line in the audit log."""
