@@ -10,13 +10,19 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST = datetime.max.replace(tzinfo=UTC) - _EPOCH
 _lock = threading.Lock()
 _last_ticks = 0
+_TICKS_PER_SECOND = 4096 * 1000
+# A clock that steps back by up to this (seconds) makes no id that sorts before earlier ones: time stands still meanwhile. After
+# a longer step, ids go on from the time it is: they and what is told by them would be wrong for as long as the clock was ahead.
+STEP_BACK_SECONDS = 5
 # Bytes asked of the system ahead. A call for each id would not cost much itself, but it lets other threads run first.
 RANDOM_AHEAD = 1024
 _random = b""
 
 
 def uuid7() -> uuid.UUID:
-    """A UUIDv7 with sub-millisecond precision; strictly growing within one process.
+    """A UUIDv7 with sub-millisecond precision; strictly growing within one process, but for a clock set back by much.
+
+    Order that matters is in other columns (`sequence` within a key): ids of several processes never had one.
 
     48 bits of milliseconds, 12 bits of 1/4096 ms (method 3 of RFC 9562 section 6.2), 62 random bits.
     """
@@ -27,10 +33,9 @@ def uuid7s(count: int) -> list[uuid.UUID]:
     """`count` of them for one look at the clock, a tick apart: a thousand in 0.25 ms."""
     global _last_ticks, _random
     size = 8 * count
-    now = time.time_ns() * 4096 // 1_000_000
+    now = time.time_ns() * _TICKS_PER_SECOND // 1_000_000_000
     with _lock:
-        # A clock that stands still or steps back must not make ids that sort before earlier ones.
-        first = max(now, _last_ticks + 1)
+        first = now if _last_ticks - now > STEP_BACK_SECONDS * _TICKS_PER_SECOND else max(now, _last_ticks + 1)
         _last_ticks = first + count - 1
         if len(_random) < size:
             _random = os.urandom(size + RANDOM_AHEAD)
