@@ -18,7 +18,6 @@ class Batch:
     events: list[StoredEvent]
     more: bool
     horizon: datetime | None
-    parked: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,6 @@ def claim(*, limit: int, lease_seconds: float, relay: str, after: datetime | Non
         _in_sending_order(ready),
         more=full or left_out,
         horizon=None if left_out else _horizon(seen, full, after),
-        parked=len(rows) - len(ready),
     )
 
 

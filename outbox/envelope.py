@@ -99,11 +99,6 @@ def as_json(data: Mapping[str, Any] | JsonText) -> str:
     return data if isinstance(data, str) else _ENCODER.encode(data)
 
 
-def cloud_event(*, data: Mapping[str, Any] | JsonText, **attributes: Any) -> str:
-    """The whole CloudEvent as text; the attributes are those of `head`."""
-    return f"{head(**attributes)}{as_json(data)}}}"
-
-
 def wrap(event: StoredEvent, route: Mapping[str, str], source: str) -> Message:
     """The wire message of one row for one route. The CloudEvent's bytes are embedded as they are, never re-serialised.
 
@@ -162,8 +157,3 @@ def _celery_headers(source: str, event_type: str, task: str) -> SharedHeaders:
             "kwargsrepr": "{}",
         }
     )
-
-
-def cloud_event_of(event: StoredEvent) -> bytes:
-    """The CloudEvent's bytes alone, for channels that carry nothing else (the webhook)."""
-    return event.body.encode()

@@ -46,7 +46,7 @@ def work_the_outbox(seed):
             batch = claim.claim(limit=chance.choice((1, 2, 50)), lease_seconds=LONG, relay="r")
             if batch.events:
                 batches.append(batch)
-            yield [event.id for event in batch.events], batch.more, batch.parked
+            yield [event.id for event in batch.events], batch.more
         elif dice < 0.85 and batches:
             batch = batches.pop(chance.randrange(len(batches)))
             verdicts = {event.id: chance.choice(("yes", "yes", "no", "never", "later", "")) for event in batch.events}
