@@ -46,11 +46,6 @@ RESULT_STATUS: Mapping[str, Status] = {
 }
 
 
-def can_move(current: str, target: str) -> bool:
-    """Say whether a transaction may go from one status to another; raise ValueError for a word that is no status."""
-    return Status(target) in ALLOWED_MOVES[Status(current)]
-
-
 def judge_result(
     *,
     current_status: str | None,
