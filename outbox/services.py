@@ -172,9 +172,9 @@ def _state_of(row: OutboxMessage) -> EventState:
 
 # The planner would read all events of all keys for a DISTINCT ON, and the ORM would ask key by key: a round trip each.
 _NEWEST = """
-    SELECT asked.key, newest.id, newest.state
+    SELECT asked.key, newest.id, newest.state, newest.discarded
       FROM unnest(%s::text[]) AS asked(key)
-     CROSS JOIN LATERAL (SELECT id, state FROM outbox_outboxmessage AS event WHERE event.key = asked.key
+     CROSS JOIN LATERAL (SELECT id, state, discarded FROM outbox_outboxmessage AS event WHERE event.key = asked.key
                           ORDER BY event.sequence DESC, event.id DESC LIMIT 1) AS newest
 """
 
@@ -198,23 +198,26 @@ def discard(ids: Iterable[UUID], reason: str) -> int:
 def resend_latest(keys: Collection[str], *, dead_too: bool = False) -> dict[str, UUID | None]:
     """Sends the newest event of each key once more, same id and bytes; returns which it is, None for one left alone.
 
-    Left alone is what waits to be sent anyway, and what is dead unless `dead_too`. A key without an event (any more) is not
-    in the answer.
+    Left alone is what waits to be sent anyway, what is dead unless `dead_too`, and what somebody discarded: that comes back by
+    its own id. A key without an event (any more) is not in the answer.
     """
     may_be = {OutboxMessage.State.PUBLISHED, OutboxMessage.State.DEAD} if dead_too else {OutboxMessage.State.PUBLISHED}
-    found = {key: event_id if state in may_be else None for key, event_id, state in _newest(keys)}
+    found = {
+        key: event_id if state in may_be and not discarded else None
+        for key, event_id, state, discarded in _newest(keys)
+    }
     if again := [event_id for event_id in found.values() if event_id]:
         requeue(again)
     return found
 
 
-def _newest(keys: Collection[str]) -> list[tuple[str, UUID, str]]:
-    """Key, id and state of the newest event of each key that has one; one look into an index a key, however many it has."""
+def _newest(keys: Collection[str]) -> list[tuple[str, UUID, str, bool]]:
+    """Key, id, state and whether it was discarded, of the newest event of each key that has one: one look into an index a key."""
     connection = connections[router.db_for_write(OutboxMessage)]
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute(_NEWEST, [list(keys)])
-            found: list[tuple[str, UUID, str]] = cursor.fetchall()
+            found: list[tuple[str, UUID, str, bool]] = cursor.fetchall()
             return found
-    rows = OutboxMessage.objects.order_by("-sequence", "-id").values_list("key", "id", "state")
+    rows = OutboxMessage.objects.order_by("-sequence", "-id").values_list("key", "id", "state", "discarded")
     return [newest for key in keys if (newest := rows.filter(key=key).first())]

@@ -22,7 +22,7 @@ def cancel(ids: Iterable[UUID]) -> list[UUID]:
 def resend(ids: Iterable[UUID]) -> dict[UUID, UUID]:
     """Sends the newest event of each once more; returns which event of which transaction.
 
-    One that waits to be sent anyway is left alone.
+    One that waits to be sent anyway is left alone, and one that somebody discarded.
     """
     with transaction.atomic():
         rows = Transaction.objects.select_for_update().filter(id__in=list(ids)).order_by("id")

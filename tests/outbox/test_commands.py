@@ -121,6 +121,21 @@ def test_many_are_requeued_in_batches_and_what_is_done_stays_done(add, monkeypat
     assert list(OutboxMessage.objects.filter(state="dead").values_list("id", flat=True)) == ids[4:]
 
 
+def test_what_is_discarded_while_others_are_requeued_stays_so(add, look, monkeypatch):
+    monkeypatch.setattr(outbox, "BATCH", 1)
+    first, second = sorted(add(key, state="dead") for key in "ab")
+    requeue = services.requeue
+
+    def and_somebody_discards(some):
+        services.discard([second], "fraud")
+        return requeue(some)
+
+    monkeypatch.setattr(services, "requeue", and_somebody_discards)
+    monkeypatch.setattr(outbox, "_given_up", lambda given_up=outbox._given_up: given_up().order_by("id"))
+    assert "1 of 2" in run("outbox", "requeue", "--all-dead", "--reason", "mended")
+    assert (look(first).state, look(second).error) == ("pending", "fraud")
+
+
 def test_many_at_once_tell_how_far_it_is(add, monkeypatch):
     monkeypatch.setattr(outbox, "BATCH", 2)
     for number in range(5):

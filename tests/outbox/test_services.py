@@ -118,6 +118,13 @@ def test_only_the_newest_event_of_a_key_is_sent_again_and_only_when_it_was_sent(
     assert look(dead).state == "pending"
 
 
+def test_what_was_discarded_is_sent_again_by_its_own_id_alone(add, look):
+    given_up = add("a", 1, state="dead", discarded=True, error="fraud: never send")
+    assert services.resend_latest(["a"], dead_too=True) == {"a": None}
+    assert (look(given_up).state, look(given_up).error) == ("dead", "fraud: never send")
+    assert services.requeue([given_up]) == 1
+
+
 @pytest.mark.parametrize("latest", [None, 2])
 def test_a_history_reads_no_bodies_and_no_more_events_than_are_shown(add, latest, django_assert_num_queries):
     added = [add("a", n) for n in (1, 2, 3)]
