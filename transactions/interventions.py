@@ -26,4 +26,4 @@ def resend(ids: Iterable[UUID]) -> dict[UUID, UUID]:
     """
     with transaction.atomic():
         rows = Transaction.objects.select_for_update().filter(id__in=list(ids)).order_by("id")
-        return send_again(list(rows), dead_too=True)
+        return send_again(list(rows), by_hand=True)

@@ -10,17 +10,17 @@ from transactions.serializers import dumps, represent
 from transactions.states import TERMINAL
 
 
-def send_again(txns: Sequence[Transaction], *, dead_too: bool = False) -> dict[UUID, UUID]:
+def send_again(txns: Sequence[Transaction], *, by_hand: bool = False) -> dict[UUID, UUID]:
     """Sends the newest event of each locked transaction again, same id and bytes; returns which event of which.
 
-    What waits to be sent anyway is left alone, and what is dead unless `dead_too`. An event whose retention ended is gone
-    with its id: while the transaction waits for a result, a new one tells the version that it has. A Consumer that has seen
-    that drops it by its `sequence`.
+    What waits to be sent anyway is left alone, and what is dead unless `by_hand`. An event whose retention ended is gone with
+    its id: `by_hand`, and while the transaction waits for a result, a new one tells the version that it has. Never by itself: a
+    Consumer that knows copies by their id alone, and had worked on the first, would do it again.
     """
-    found = outbox.resend_latest([str(txn.id) for txn in txns], dead_too=dead_too)
+    found = outbox.resend_latest([str(txn.id) for txn in txns], dead_too=by_hand)
     sent = {txn.id: event_id for txn in txns if (event_id := found.get(str(txn.id)))}
     gone = [txn.id for txn in txns if str(txn.id) not in found and txn.status not in TERMINAL]
-    if gone:
+    if gone and by_hand:
         # In full: the caller may hold but a few of their columns.
         told = [
             events.change_event(

@@ -292,38 +292,29 @@ def test_only_what_was_sent_again_counts_and_doubles_the_wait(txn):
         assert next_look(txn) == (minutes, resends)
 
 
-@pytest.mark.parametrize("by", ["sweep", "operator"])
 @pytest.mark.parametrize("status", ["pending", "processing"])
-def test_an_event_that_was_pruned_is_told_anew_while_the_result_is_awaited(api, txn, by, status):
+def test_an_event_that_was_pruned_is_told_anew_by_an_operator_alone_while_the_result_is_awaited(api, txn, status):
+    """Under another id: who knows copies by their id would work on it twice, so no clock decides that."""
     api.request("PATCH", f"transactions/{txn.id}", {"description": "x"}, If_Match="*")
     Transaction.objects.update(status=status)
     ((_, _, body),) = [row for row in outbox_rows() if row[1] == 2]
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM outbox_outboxmessage")
     late(published=False)
+    assert services.mark_overdue() == 1
+    assert (next_look(txn)[1], outbox_rows()) == (0, []) and txn.overdue, "the light is on"
 
-    def again():
-        if by == "operator":
-            return bool(interventions.resend([txn.id]))
-        before = next_look(txn)[1]
-        assert services.mark_overdue() == 1
-        return next_look(txn)[1] > before
-
-    assert again()
+    assert list(interventions.resend([txn.id])) == [txn.id]
     ((told, sequence, anew),) = outbox_rows()
     assert (told, sequence) == ("transaction.updated", 2)
     before, after = json.loads(body), json.loads(anew)
-    assert (before["id"] == after["id"], after["sequence"], after["subject"]) == (
-        False,
-        before["sequence"],
-        str(txn.id),
-    )
+    assert before["id"] != after["id"]
+    assert (after["sequence"], after["subject"]) == (before["sequence"], str(txn.id))
     assert after["data"]["transaction"]["status"] == status
-    late(published=False)
-    assert not again(), "it still waits"
+    assert not interventions.resend([txn.id]), "it still waits"
     late()
-    assert again()
-    assert len(outbox_rows()) == 1
+    assert services.mark_overdue() == 1
+    assert next_look(txn)[1] == 1 and len(outbox_rows()) == 1
 
 
 def test_nothing_is_told_anew_of_what_has_its_outcome(txn):
@@ -346,8 +337,8 @@ def test_a_sweep_of_many_is_a_handful_of_statements(api, pruned):
         assert services.mark_overdue() == 200
     if connection.vendor == "postgresql":
         assert len(captured) <= 10
-    assert set(Transaction.objects.values_list("overdue", "resends")) == {(True, 1)}
-    assert len(outbox_rows()) == 200
+    assert set(Transaction.objects.values_list("overdue", "resends")) == {(True, 0 if pruned else 1)}
+    assert len(outbox_rows()) == (0 if pruned else 200)
 
 
 def test_a_process_whose_clock_is_ahead_finds_nobody_late(txn, monkeypatch):
