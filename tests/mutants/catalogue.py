@@ -365,8 +365,8 @@ RESULTS = [
         "A result that came by the queue is lost when the database is away.",
         (
             "webhooks/tasks.py",
-            '                raise Reject("database away", requeue=True) from None\n',
-            "                return\n",
+            '            raise Reject("database away", requeue=True) from None\n',
+            "            return\n",
         ),
         tests=APPLY,
     ),
