@@ -3,9 +3,16 @@
 import json
 import uuid
 
+import hypothesis
 import pytest
 
 from tests.settings import CI, HAS_POSTGRES, HAS_RABBITMQ, ON_SQLITE
+
+# A busy machine is no failure: by default an example may take 200 ms, and did not always. With CI=true the library loads
+# a profile of its own, without that limit and with the same examples each time.
+hypothesis.settings.register_profile("anywhere", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+if not CI:
+    hypothesis.settings.load_profile("anywhere")
 
 
 def pytest_collection_modifyitems(config, items):

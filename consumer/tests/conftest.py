@@ -1,11 +1,13 @@
 """Builders of events, and doors that record instead of sending."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
 
+import hypothesis
 import pytest
 import responses
 from django.conf import settings
@@ -14,6 +16,11 @@ from processing import delivery, queue_door, signing, webhook_door
 from processing.breaker import Breaker
 
 IBAN = "DE89370400440532013000"
+
+# A busy machine is no failure: by default an example may take 200 ms. With CI=true the library has a profile without that limit.
+hypothesis.settings.register_profile("anywhere", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+if os.environ.get("CI", "").lower() not in {"1", "true"}:
+    hypothesis.settings.load_profile("anywhere")
 
 
 def make_event(kind: str = "transaction.created", version: int = 1, **changes: Any) -> dict[str, Any]:
