@@ -19,8 +19,8 @@ def send_again(txns: Sequence[Transaction], *, by_hand: bool = False) -> dict[UU
     """
     found = outbox.resend_latest([str(txn.id) for txn in txns], dead_too=by_hand)
     sent = {txn.id: event_id for txn in txns if (event_id := found.get(str(txn.id)))}
-    gone = [txn.id for txn in txns if str(txn.id) not in found and txn.status not in TERMINAL]
-    if gone and by_hand:
+    gone = [txn.id for txn in txns if by_hand and str(txn.id) not in found and txn.status not in TERMINAL]
+    if gone:
         # In full: the caller may hold but a few of their columns.
         told = [
             events.change_event(

@@ -164,9 +164,9 @@ def _next_version(txn: Transaction) -> None:
     )
 
 
-def _now_after(txn: Transaction) -> datetime:
+def _now_after(txn: Transaction, now: datetime | None = None) -> datetime:
     """Now, but after the last change: the ETag is made of it, and clocks step back."""
-    return max(datetime.now(UTC), txn.updated_at + timedelta(microseconds=1))
+    return max(now or datetime.now(UTC), txn.updated_at + timedelta(microseconds=1))
 
 
 def _tell(event_type: str, txn: Transaction, traceparent: str | None, by: str) -> None:
@@ -185,13 +185,13 @@ def mark_overdue(limit: int = 200) -> int:
         rows = list(
             Transaction.objects.select_for_update(skip_locked=True)
             .filter(status__in=[Status.PENDING.value, Status.PROCESSING.value], check_at__lte=now)
-            .only("id", "status", "version", "overdue", "resends", "updated_at")
+            .only("id", "status", "overdue", "resends", "updated_at")
             .order_by("check_at")[:limit]
         )
         sent = send_again(rows)
         for txn in rows:
             if not txn.overdue:
-                txn.overdue, txn.updated_at = True, max(now, txn.updated_at + timedelta(microseconds=1))
+                txn.overdue, txn.updated_at = True, _now_after(txn, now)
             # Nothing is more seldom because of what was not sent.
             txn.resends += txn.id in sent
             txn.check_at = now + timedelta(seconds=settings.RESULT_DEADLINE_SECONDS * 2 ** min(txn.resends, 6))

@@ -1,12 +1,12 @@
 """The queue door, and the task that applies results."""
 
 import logging
-import time
 from typing import Any
 
 from celery import shared_task
 from celery.exceptions import Reject, SoftTimeLimitExceeded
 from django.db import connection
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_before_delay, wait_exponential
 
 from outbox.ticks import found_nothing
 from webhooks import receiving, refusals, services
@@ -60,18 +60,22 @@ def receive_result(*_args: Any, headers: Any = None, body: Any = None, **_unknow
 
 def _receive_patiently(headers: Any, raw: bytes) -> None:
     """Raises what the last try raised, and at once what no further try would change."""
-    until, pause = time.monotonic() + DATABASE_SECONDS, FIRST_PAUSE_SECONDS
-    while True:
-        try:
-            verified = receiving.check(headers, raw, now=None)
-            receiving.receive(verified, raw, door="queue")
-        except Exception as error:
-            if database_trouble(error) is Trouble.NONE or time.monotonic() + pause > until:
-                raise
-            log.warning("result waits for the database", extra={"reason": type(error).__name__, "door": "queue"})
-        else:
-            return
-        if not connection.in_atomic_block:
-            connection.close_if_unusable_or_obsolete()
-        time.sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+    retrying = Retrying(
+        retry=retry_if_exception(lambda error: database_trouble(error) is not Trouble.NONE),
+        stop=stop_before_delay(DATABASE_SECONDS),
+        wait=wait_exponential(multiplier=FIRST_PAUSE_SECONDS, max=LONGEST_PAUSE_SECONDS),
+        before_sleep=_wait_for_database,
+        reraise=True,
+    )
+    retrying(_receive, headers, raw)
+
+
+def _receive(headers: Any, raw: bytes) -> None:
+    receiving.receive(receiving.check(headers, raw, now=None), raw, door="queue")
+
+
+def _wait_for_database(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    log.warning("result waits for the database", extra={"reason": type(error).__name__, "door": "queue"})
+    if not connection.in_atomic_block:
+        connection.close_if_unusable_or_obsolete()

@@ -10,9 +10,10 @@ from types import SimpleNamespace
 
 import psycopg2
 import pytest
+import tenacity
 from celery import current_app
 from celery.exceptions import Reject, SoftTimeLimitExceeded
-from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, connection, transaction
 from django.db.models import Count
 from django.db.models.functions import Now
 
@@ -454,6 +455,18 @@ class TestDatabase:
 # --- waiting for the transaction
 
 
+def test_the_reason_that_is_kept_and_shown_to_the_consumer_holds_no_row(txns, monkeypatch):
+    """PostgreSQL writes the whole row into its DETAIL."""
+    (txn_id,) = txns(1)
+    record("msg_1", body_of(txn_id), transaction_id=txn_id)
+    error = IntegrityError('violates check "never" DETAIL: Failing row contains (DE89370400440532013000, 125.50).')
+    error.__cause__ = Exception()
+    error.__cause__.pgcode, error.__cause__.diag = "23514", SimpleNamespace(constraint_name="never")
+    poison(monkeypatch, txn_id, error)
+    assert apply() == {"failed": 1}
+    assert InboxMessage.objects.get().reason == "IntegrityError: SQLSTATE 23514, constraint never"
+
+
 def test_waiting_for_its_transaction_uses_up_no_attempts(txns, settings, monkeypatch):
     unknown = uuid.uuid4()
     record("msg_u", body_of(unknown), transaction_id=unknown)
@@ -508,7 +521,8 @@ def queue_door(monkeypatch):
     pauses, tried = [], []
     monkeypatch.setattr(tasks.receiving, "check", lambda headers, body, now: Verified("msg_q", 1, "k"))
     clock = SimpleNamespace(sleep=pauses.append, monotonic=lambda: sum(pauses) + sum(tried), tried=tried)
-    monkeypatch.setattr(tasks, "time", clock)
+    monkeypatch.setattr("tenacity.time", clock)
+    monkeypatch.setattr("tenacity.nap.time", clock)
     return pauses
 
 
@@ -517,7 +531,7 @@ def failing(monkeypatch, error, times, seconds=0.0):
 
     def receive(*args, **kwargs):
         calls.append(args)
-        tasks.time.tried.append(seconds)
+        tenacity.time.tried.append(seconds)
         if len(calls) <= times:
             raise error
         return real(*args, **kwargs)
@@ -547,7 +561,7 @@ def test_a_database_that_swallows_every_packet_is_given_up_before_the_soft_time_
     with pytest.raises(Reject) as rejected:
         tasks.receive_result.run(headers={}, body="{}")
     assert rejected.value.requeue is True
-    assert 15 < tasks.time.monotonic() < current_app.conf.task_soft_time_limit
+    assert 15 < tenacity.time.monotonic() < current_app.conf.task_soft_time_limit
 
 
 def test_time_that_is_up_is_no_defect_of_the_result(queue_door, monkeypatch):
