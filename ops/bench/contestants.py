@@ -19,7 +19,26 @@ def ours(rig: Rig) -> int:
     return published
 
 
-def raw(rig: Rig) -> int:
+PLAIN = "bench_plain"
+
+
+def plain(rig: Rig) -> None:
+    """The same events in a table with nothing to it but what waits: one partial index, no partitions."""
+    rig.sql(f"DROP TABLE IF EXISTS {PLAIN}")
+    rig.sql(
+        f"CREATE TABLE {PLAIN} AS SELECT id, type, body, state, due_at, published_at FROM outbox_outboxmessage;"
+        f"ALTER TABLE {PLAIN} ADD PRIMARY KEY (id);"
+        f"CREATE INDEX ON {PLAIN} (due_at, id) WHERE state = 'pending'"
+    )
+    rig.sql(f"VACUUM ANALYZE {PLAIN}")
+
+
+def raw_plain(rig: Rig) -> int:
+    """`raw` on that table: how much of the ceiling is the outbox's own table."""
+    return raw(rig, PLAIN)
+
+
+def raw(rig: Rig, table: str = "outbox_outboxmessage") -> int:
     """The ceiling: no lease, no order, no fence, no ORM, no breaker; claim, pipelined publish and mark in one transaction."""
     with amqp.Connection(**rig.broker) as broker:
         channel = broker.channel()
@@ -42,7 +61,7 @@ def raw(rig: Rig) -> int:
             while acked["single"] < acked["sent"]:
                 broker.drain_events(timeout=5)
 
-        return _claim_and_mark(rig, publish)
+        return _claim_and_mark(rig, publish, table)
 
 
 def one_by_one(rig: Rig) -> int:
@@ -63,12 +82,12 @@ def one_by_one(rig: Rig) -> int:
         return _claim_and_mark(rig, publish)
 
 
-def _claim_and_mark(rig: Rig, publish: Callable[[list], None]) -> int:
+def _claim_and_mark(rig: Rig, publish: Callable[[list], None], table: str = "outbox_outboxmessage") -> int:
     done = 0
     with rig.raw_db.cursor() as cursor:
         while True:
             cursor.execute(
-                "SELECT id::text, type, body FROM outbox_outboxmessage WHERE state = 'pending' AND due_at <= now() "
+                f"SELECT id::text, type, body FROM {table} WHERE state = 'pending' AND due_at <= now() "
                 "ORDER BY due_at, id LIMIT %s FOR UPDATE SKIP LOCKED",
                 (BATCH,),
             )
@@ -76,7 +95,7 @@ def _claim_and_mark(rig: Rig, publish: Callable[[list], None]) -> int:
             if rows:
                 publish(rows)
                 cursor.execute(
-                    "UPDATE outbox_outboxmessage SET state = 'published', published_at = now()"
+                    f"UPDATE {table} SET state = 'published', published_at = now()"
                     " WHERE state = 'pending' AND id = ANY(%s::uuid[])",
                     ([row[0] for row in rows],),
                 )

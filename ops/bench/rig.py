@@ -77,9 +77,16 @@ class Rig:
             cursor.execute("SELECT error FROM outbox_outboxmessage WHERE error <> '' LIMIT 1")
             return str(cursor.fetchone())
 
-    def rate(self, drain: Callable[["Rig"], int], count: int, **options: str) -> float:
-        """Events a second that `drain` brings from the table into the queue; all must have arrived."""
+    def rate(
+        self,
+        drain: Callable[["Rig"], int],
+        count: int,
+        prepare: Callable[["Rig"], None] = lambda _: None,
+        **options: str,
+    ) -> float:
+        """Events a second that `drain` brings from the table into the queue; all must have arrived. `prepare` is not timed."""
         self.fresh(count, **options)
+        prepare(self)
         started = time.perf_counter()
         done = drain(self)
         seconds = time.perf_counter() - started
