@@ -91,6 +91,7 @@ class _Batch:
         self._outcome = Outcome()
         self._over = False
         self._resolved = False
+        self._begun = False
         self._threads = 0
         self._slowest = 0.0
         self._errors_in_a_row = 0
@@ -110,7 +111,7 @@ class _Batch:
         with self._lock:
             self._over = True
             cut_off = list(self._at_work)
-            self._conclude(cut=bool(cut_off) or not self._resolved)
+            self._conclude(tried=self._begun or not self._resolved)
         for connection in cut_off:
             connection.abort()
         return self._outcome
@@ -164,7 +165,9 @@ class _Batch:
         left = self._cutoff - time.monotonic()
         with self._lock:
             going = not self._over and self._outcome.trouble is None
-            return going and left > max(MIN_ATTEMPT_SECONDS, self._slowest)
+            begins = going and left > max(MIN_ATTEMPT_SECONDS, self._slowest)
+            self._begun = self._begun or begins
+            return begins
 
     def _deliver(self, connection: PinnedConnection, event: StoredEvent) -> bool:
         """Whether the next event of the key may follow."""
@@ -244,8 +247,8 @@ class _Batch:
             if not self._over and (self._outcome.trouble is None or trouble.gone):
                 self._outcome.trouble = trouble
 
-    def _conclude(self, *, cut: bool) -> None:
-        """What it means that some were turned away or answered with 500, or not answered when the time was up."""
+    def _conclude(self, *, tried: bool) -> None:
+        """What it means that some were turned away or answered with 500, or that nothing is known of what was `tried`."""
         outcome = self._outcome
         if self._turned_away and not outcome.confirmed:
             # Nobody was let in. A single event tells no more than that; beside one that is taken it is blamed, see _judge.
@@ -263,8 +266,9 @@ class _Batch:
                 )
             else:
                 outcome.trouble = PublishError("HTTP 500 from the webhook.")
-        if outcome.trouble is None and cut and not outcome.confirmed and not outcome.refused:
-            # With something taken it is merely out of time. With nothing, trying again at once would be a storm.
+        if outcome.trouble is None and tried and not outcome.confirmed and not outcome.refused:
+            # With something taken it is merely out of time. With nothing, trying again at once would be a storm: also where a
+            # thread ended before its time, by a defect of ours.
             outcome.trouble = PublishError("The webhook took nothing within the publish timeout.")
 
 
@@ -279,7 +283,8 @@ def retry_after_seconds(header: str | None) -> float | None:
     else:
         try:
             moment = email.utils.parsedate_to_datetime(text)
-        except ValueError:
+        except (ValueError, OverflowError):
+            # The second for a year or a zone that no integer of the machine holds.
             return None
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)

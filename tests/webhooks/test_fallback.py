@@ -278,6 +278,20 @@ def test_after_trouble_nothing_more_is_begun_and_what_was_confirmed_stays(receiv
     assert len(receiver.requests) == 4
 
 
+def test_a_retry_after_of_a_year_that_no_calendar_has_is_an_answer_all_the_same(receiver):
+    receiver.answer = lambda request: (503, {"Retry-After": "Wed, 21 Oct 99999999999 07:28:00 GMT"})
+    outcome = publish(*[an_event() for _ in range(20)])
+    assert outcome.trouble is not None and "HTTP 503" in outcome.trouble.reason
+    assert (outcome.confirmed, outcome.refused) == (set(), {})
+
+
+def test_a_defect_of_ours_in_judging_an_answer_is_trouble_and_no_reason_to_try_at_once(receiver, monkeypatch):
+    monkeypatch.setattr(fallback._Batch, "_judge", lambda *_: 1 / 0)
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    outcome = publish(an_event())
+    assert outcome.trouble is not None
+
+
 # --- Through the relay -----------------------------------------------------------------------------------------------
 
 
@@ -350,6 +364,9 @@ def test_an_event_that_is_turned_away_beside_others_that_are_taken_ends_dead_too
         ("1.5", None),
         ("٣", None),
         ("Wed, 21 Oct 2015 07:28:00 GMT", 1),
+        ("Wed, 21 Oct 99999999999 07:28:00 GMT", None),
+        ("Wed, 21 Oct 2015 07:28:00 +99999999999999", None),
+        ("Wed, 21 Oct 2015 07:28:00 +9999", None),
     ],
 )
 def test_retry_after_in_seconds_is_clamped(header, seconds):
