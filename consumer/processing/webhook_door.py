@@ -1,7 +1,9 @@
 """The first door for results: a signed POST to the Producer, with a few quick tries."""
 
+import contextlib
 import os
 import random
+import re
 import threading
 import time
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ import requests
 from django.conf import settings
 from requests.adapters import HTTPAdapter
 from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt, stop_after_delay
+from urllib3.exceptions import HTTPError
 
 from processing import signing
 
@@ -22,6 +25,7 @@ MAX_QUICK_PAUSE_SECONDS = 2.0
 REFUSALS = frozenset({400, 401, 413, 415, 422})
 # Bytes of an answer that are read, only so that the connection can be used again.
 MAX_ANSWER_BYTES = 16 * 1024
+_LENGTH = re.compile(r"[0-9]{1,9}")
 
 pause = time.sleep
 _local = threading.local()
@@ -91,12 +95,14 @@ def _judge(response: requests.Response) -> Answer:
 
 
 def _drain(response: requests.Response) -> None:
-    """Reads a short answer to its end; a longer one, or one of unknown length, costs the connection instead."""
+    """Reads a short answer to its end; any other costs the connection instead. The status was read before, and stands."""
     length = response.headers.get("Content-Length", "")
-    if length.isdigit() and int(length) <= MAX_ANSWER_BYTES:
-        response.raw.read(int(length))
-    else:
-        response.close()
+    if _LENGTH.fullmatch(length) and int(length) <= MAX_ANSWER_BYTES:
+        # What goes wrong here is urllib3's own: requests would turn it into one of its errors, but not below `raw`.
+        with contextlib.suppress(HTTPError, OSError):
+            response.raw.read(int(length))
+            return
+    response.close()
 
 
 def _worth_a_quick_try(answer: Answer) -> bool:
