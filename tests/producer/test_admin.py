@@ -196,6 +196,23 @@ def test_requeue_of_several_leaves_discarded_ones_alone_and_says_which_they_are(
     assert (message.state, fraud.state, fraud.error) == ("pending", "dead", "fraud")
 
 
+def test_reapply_of_several_leaves_discarded_results_alone_and_says_which_they_are(operator, rows):
+    _, inbox = rows
+    fraud = InboxMessage.objects.create(
+        webhook_id="fraud", sha256=b"x", body=b"{}", key_id="k", sent_at=1, door="webhook", state="dead", discarded=True
+    )
+    both, page = {"ids": [inbox.pk, fraud.pk]}, url(InboxMessage, "verb", "reapply")
+    assert operator.get(page, both).content.decode().count("state dead, discarded") == 1
+    answer = operator.post(page, {**both, "confirmed": "yes", "reason": REASON}, follow=True)
+    assert "1 of 2 changed" in answer.content.decode()
+    inbox.refresh_from_db()
+    fraud.refresh_from_db()
+    assert (inbox.state, fraud.state) == ("received", "dead")
+    press(operator, "reapply", fraud)
+    fraud.refresh_from_db()
+    assert (fraud.state, fraud.discarded) == ("received", False)
+
+
 def test_a_quarantined_result_is_reapplied_and_discarded(operator, rows):
     _, inbox = rows
     press(operator, "reapply", inbox)

@@ -7,6 +7,8 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from outbox.clock import database_now
+from webhooks import services
+from webhooks.management.commands import inbox
 from webhooks.models import InboxMessage
 from webhooks.prune import prune_once
 from webhooks.stats import inbox_stats
@@ -49,9 +51,61 @@ def test_discard_leaves_the_reason_on_the_row(capsys):
     assert row.state == "dead" and row.reason == "test data"
 
 
-def test_a_verb_without_rows_says_what_to_name():
+def test_a_verb_without_rows_or_with_two_kinds_says_what_to_name():
     with pytest.raises(CommandError, match="webhook-id"):
         call_command("inbox", "reapply", "--reason", "x")
+    with pytest.raises(CommandError, match="Either"):
+        call_command("inbox", "reapply", "a", "--state", "dead", "--reason", "x")
+
+
+@pytest.mark.parametrize("verb", ["reapply", "discard"])
+def test_a_verb_is_written_to_the_audit_log_with_its_reason(capsys, caplog, verb):
+    make("a", "dead"), make("b", "dead"), make("c", "dead")
+    with caplog.at_level("INFO", logger="webhooks.audit"):
+        run(capsys, verb, "a", "b", "--reason", "the schema is mended")
+    (record,) = [record for record in caplog.records if record.name == "webhooks.audit"]
+    assert (record.verb, record.reason, record.changed) == (verb, "the schema is mended", 2)
+    assert sorted(record.webhook_ids) == ["a", "b"] and record.by
+
+
+def test_reapply_of_a_state_leaves_discarded_results_alone_and_their_id_brings_one_back(capsys):
+    make("a", "dead"), make("fraud", "unmatched")
+    run(capsys, "discard", "fraud", "--reason", "fraud: never apply")
+    assert run(capsys, "reapply", "--state", "dead", "--reason", "mended") == "reapply: 1 of 1 results changed"
+    row = InboxMessage.objects.get(webhook_id="fraud")
+    assert (row.state, row.discarded, row.reason) == ("dead", True, "fraud: never apply")
+    run(capsys, "reapply", "fraud", "--reason", "it was none")
+    row.refresh_from_db()
+    assert (row.state, row.discarded) == ("received", False)
+
+
+def test_many_are_reapplied_in_batches_and_what_is_done_stays_done(capsys, monkeypatch):
+    monkeypatch.setattr(inbox, "BATCH", 2)
+    for number in range(5):
+        make(f"m{number}", "dead")
+    reapply = services.reapply
+    monkeypatch.setattr(services, "reapply", lambda ids: reapply(some) if len(some := list(ids)) == 2 else 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(capsys, "reapply", "--state", "dead", "--reason", "mended")
+    assert capsys.readouterr().out.split("\n")[:2] == ["2 of 5 done", "4 of 5 done"]
+    assert InboxMessage.objects.filter(state="dead").count() == 1
+
+
+def test_what_is_discarded_while_others_are_reapplied_stays_so(capsys, monkeypatch):
+    monkeypatch.setattr(inbox, "BATCH", 1)
+    make("a", "dead"), make("b", "dead")
+    reapply = services.reapply
+
+    def and_somebody_discards(ids):
+        some = list(ids)
+        services.discard(
+            InboxMessage.objects.filter(state="dead").exclude(id__in=some).values_list("id", flat=True), "fraud"
+        )
+        return reapply(some)
+
+    monkeypatch.setattr(services, "reapply", and_somebody_discards)
+    assert run(capsys, "reapply", "--state", "dead", "--reason", "mended").endswith("reapply: 1 of 2 results changed")
+    assert sorted(InboxMessage.objects.values_list("state", "discarded")) == [("dead", True), ("received", False)]
 
 
 def test_only_settled_results_past_their_retention_are_deleted():

@@ -75,7 +75,11 @@ class ReasonFilter(TextFilter):
 
 
 def _reapply(press: Press) -> Outcome:
-    return Outcome(services.reapply(press.ids))
+    ids = press.ids
+    if len(ids) > 1:
+        # Whoever ticks a page of dead ones does not mean what somebody gave up for a reason. `press` has locked the rows.
+        ids = list(InboxMessage.objects.filter(id__in=ids, discarded=False).values_list("id", flat=True))
+    return Outcome(services.reapply(ids))
 
 
 def _discard(press: Press) -> Outcome:
@@ -104,7 +108,8 @@ class InboxMessageAdmin(LedgerAdmin):
         Verb(
             "reapply",
             "Reapply",
-            "The result is judged again by the same rules, within seconds. A transaction that is settled stays as it is.",
+            "The result is judged again by the same rules, within seconds. A transaction that is settled stays as it is. Of "
+            "several at once, discarded ones are left alone: reapply such a one by itself.",
             _reapply,
             ("state", "attempts", "discarded"),
             lambda row: row.state not in {_State.APPLIED, _State.NOOP, _State.RECEIVED},
@@ -133,6 +138,10 @@ class InboxMessageAdmin(LedgerAdmin):
             reverse=str(rows.query.order_by[0]).startswith("-"),
         )
         return list(InboxMessage.objects.filter(pk__in=ids[:limit]).order_by(*rows.query.order_by))
+
+    def row_summary(self, row: InboxMessage) -> str:
+        """Also whether somebody gave it up."""
+        return super().row_summary(row) + (", discarded" if row.discarded else "")
 
     def search(self, request: HttpRequest, rows: QuerySet[InboxMessage], term: str) -> QuerySet[InboxMessage]:
         """A webhook-id names one; other words all results of a transaction."""
