@@ -5,9 +5,11 @@ from datetime import timedelta
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from outbox.clock import database_now
-from webhooks import services
+from webhooks import prune, services
 from webhooks.management.commands import inbox
 from webhooks.models import InboxMessage
 from webhooks.prune import prune_once
@@ -115,3 +117,36 @@ def test_only_settled_results_past_their_retention_are_deleted():
     make("e", "applied")
     assert prune_once() == 1 and prune_once() == 0
     assert set(InboxMessage.objects.values_list("webhook_id", flat=True)) == {"b", "c", "d", "e"}
+
+
+@pytest.mark.postgres
+def test_with_nothing_past_its_retention_a_look_reads_a_batch_and_not_all_that_is_kept():
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO webhooks_inboxmessage (webhook_id, sha256, body, key_id, sent_at, door, state, deliveries, reason,"
+            " type, attempts) SELECT n, 'x', repeat('x', 500)::bytea, 'k', 1, 'webhook', 'applied', 1, '', '', 1"
+            " FROM generate_series(1, 40000) AS n"
+        )
+        cursor.execute("ANALYZE webhooks_inboxmessage")
+        with CaptureQueriesContext(connection) as captured:
+            assert prune_once() == 0
+        blocks = 0
+        for query in captured.captured_queries:
+            if "webhooks_inboxmessage" in query["sql"]:
+                cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {query['sql']}")
+                plan = cursor.fetchone()[0][0]["Plan"]
+                blocks += plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+        cursor.execute("SELECT pg_relation_size('webhooks_inboxmessage') / 8192")
+        assert blocks < cursor.fetchone()[0] / 5
+
+
+def test_what_was_kept_from_before_stops_no_deletion_behind_it(monkeypatch):
+    monkeypatch.setattr(prune, "BATCH", 2)
+    old = database_now() - timedelta(days=100)
+    for number, state in enumerate(
+        ["dead", "applied", "conflict", "applied", "received", "noop", "superseded", "dead"]
+    ):
+        make(f"m{number}", state, received_at=old)
+    make("new", "applied")
+    assert [prune_once() for _ in range(3)] == [2, 2, 0]
+    assert InboxMessage.objects.filter(state__in=["applied", "noop", "superseded"]).get().webhook_id == "new"
