@@ -18,8 +18,7 @@ from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 from outbox.heartbeat import Heart
 from outbox.wakeup import TaskLink
 from scheduler.schedule import SCHEDULE
-from scheduler.tasks import relay_pass
-from transactions.services import mark_overdue
+from scheduler.tasks import overdue_pass, relay_pass
 from webhooks.services import apply_due
 
 log = logging.getLogger(__name__)
@@ -33,7 +32,7 @@ IN_PLACE_BUDGET_SECONDS = 2.0
 JOBS: dict[str, Callable[[], object]] = {
     "scheduler.relay": lambda: relay_pass(budget_seconds=IN_PLACE_BUDGET_SECONDS),
     "scheduler.sweep_inbox": lambda: apply_due(budget_seconds=IN_PLACE_BUDGET_SECONDS),
-    "scheduler.mark_overdue": mark_overdue,
+    "scheduler.mark_overdue": lambda: overdue_pass(budget_seconds=IN_PLACE_BUDGET_SECONDS),
 }
 IN_PLACE = {entry.task for entry in SCHEDULE.values() if entry.in_place}
 

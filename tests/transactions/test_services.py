@@ -10,6 +10,7 @@ from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext
 
 from outbox import wakeup
+from scheduler import tasks
 from tests.conftest import Api, new_transaction
 from tests.transactions.threads import at_once
 from transactions import interventions, services
@@ -339,6 +340,23 @@ def test_a_sweep_of_many_is_a_handful_of_statements(api, pruned):
         assert len(captured) <= 10
     assert set(Transaction.objects.values_list("overdue", "resends")) == {(True, 0 if pruned else 1)}
     assert len(outbox_rows()) == (0 if pruned else 200)
+
+
+def test_a_tick_looks_at_all_that_are_late_and_not_at_the_first_two_hundred(api):
+    body = {"transactions": [new_transaction()] * 450}
+    assert api.request("POST", "transactions/batch", body, Idempotency_Key="k").status_code == 201
+    late()
+    assert tasks.mark_overdue() == 450
+    assert set(Transaction.objects.values_list("overdue", "resends")) == {(True, 1)}
+    assert tasks.mark_overdue() == 0
+
+
+def test_a_tick_that_meets_more_than_it_has_time_for_leaves_the_rest_to_the_next(monkeypatch):
+    looks = iter([200] * 10)
+    monkeypatch.setattr(tasks, "mark_overdue_transactions", lambda: next(looks))
+    clock = iter([0.0, 2.0, 4.0, 6.0])
+    monkeypatch.setattr(tasks.time, "monotonic", lambda: next(clock))
+    assert tasks.overdue_pass(budget_seconds=5.0) == 600
 
 
 def test_a_process_whose_clock_is_ahead_finds_nobody_late(txn, monkeypatch):
