@@ -86,7 +86,7 @@ class OutboxMessageAdmin(LedgerAdmin):
             {
                 "fields": (
                     *("channel", "published_at", "confirm_ms", "attempts", "due_at", "parked", "discarded"),
-                    *("claimed_by", "lease_token"),
+                    *("requeued_at", "claimed_by", "lease_token"),
                 )
             },
         ),

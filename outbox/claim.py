@@ -283,6 +283,7 @@ def requeue(ids: Collection[UUID]) -> int:
                 due_at=Now(),
                 parked=False,
                 discarded=False,
+                requeued_at=Now(),
                 published_at=None,
                 confirm_ms=None,
                 channel="",

@@ -41,6 +41,7 @@ class OutboxMessage(models.Model):
     error = models.TextField(default="", help_text="Why the last attempt did not deliver it.")
     channel = models.CharField(max_length=16, default="", help_text="Which channel delivered it: broker or webhook.")
     published_at = models.DateTimeField(null=True)
+    requeued_at = models.DateTimeField(null=True, help_text="When it was made to wait once more, the last time.")
     confirm_ms = models.PositiveIntegerField(null=True, help_text="From the first write to the channel's confirmation.")
 
     class Meta:

@@ -20,7 +20,10 @@ OLDEST_AMONG = 100
 
 @dataclass(frozen=True, slots=True)
 class OutboxStats:
-    """Counts of events; ages in seconds; `published_last_minute` is a count too."""
+    """Counts of events; ages in seconds; `published_last_minute` is a count too.
+
+    An event that was requeued waits since then, and not since it was made: it was delivered, or given up, in between.
+    """
 
     pending: int
     oldest_age_seconds: float
@@ -47,17 +50,20 @@ class ChannelStats:
     reason: str
 
 
+_OLDEST = "min({id}) FILTER (WHERE requeued_at IS NULL), min(requeued_at)"
+_PENDING = f"SELECT count(*), {_OLDEST} FROM outbox_outboxmessage WHERE state = 'pending'"  # noqa: S608 - constants
+
+
 def outbox_stats() -> OutboxStats:
     """Each figure from a partial index of its own; the oldest event is known from its id, which holds its time."""
     now = database_now()
     with connection.cursor() as cursor:
-        smallest = "min(id::text)" if connection.vendor == "postgresql" else "min(id)"
-        cursor.execute(f"SELECT count(*), {smallest} FROM outbox_outboxmessage WHERE state = 'pending'")  # noqa: S608
-        pending, oldest = cursor.fetchone()
+        cursor.execute(_PENDING.format(id=_id()))
+        pending, oldest, requeued_at = cursor.fetchone()
     recent = OutboxMessage.objects.filter(state="published", published_at__gte=now - timedelta(minutes=1))
     return OutboxStats(
         pending=pending,
-        oldest_age_seconds=_age(oldest, now),
+        oldest_age_seconds=_age(oldest, requeued_at, now),
         dead=OutboxMessage.objects.filter(state="dead").count(),
         published_last_minute=recent.count(),
     )
@@ -147,20 +153,20 @@ def since(at: datetime | str | None, now: datetime) -> float | None:
 
 _BACKLOG = """
     SELECT (SELECT count(*) FROM (SELECT 1 FROM outbox_outboxmessage WHERE state = 'pending' LIMIT %s) AS a),
-           (SELECT min({id}) FROM (SELECT id FROM outbox_outboxmessage WHERE state = 'pending'
-                                    ORDER BY due_at, id LIMIT %s) AS b),
            (SELECT count(*) FROM (SELECT 1 FROM outbox_outboxmessage WHERE state = 'dead' AND NOT discarded
-                                   LIMIT %s) AS c)
+                                   LIMIT %s) AS b),
+           {oldest}
+      FROM (SELECT id, requeued_at FROM outbox_outboxmessage WHERE state = 'pending' ORDER BY due_at, id LIMIT %s) AS c
 """
 
 
 def backlog(now: datetime | None = None) -> Backlog:
     """The figures of `outbox_stats` at a bounded price, whatever waits: one statement."""
     with connection.cursor() as cursor:
-        statement = _BACKLOG.format(id="id::text" if connection.vendor == "postgresql" else "id")
-        cursor.execute(statement, [AT_MOST + 1, OLDEST_AMONG, AT_MOST + 1])
-        waiting, oldest, dead = cursor.fetchone()
-    return Backlog(shown(waiting), _age(oldest, now or database_now()), shown(dead))
+        statement = _BACKLOG.format(oldest=_OLDEST.format(id=_id()))
+        cursor.execute(statement, [AT_MOST + 1, AT_MOST + 1, OLDEST_AMONG])
+        waiting, dead, oldest, requeued_at = cursor.fetchone()
+    return Backlog(shown(waiting), _age(oldest, requeued_at, now or database_now()), shown(dead))
 
 
 def parked_count() -> int:
@@ -173,5 +179,11 @@ def shown(count: int) -> str:
     return f"{AT_MOST}+" if count > AT_MOST else str(count)
 
 
-def _age(oldest: str | None, now: datetime) -> float:
-    return max(0.0, (now - time_of(UUID(oldest))).total_seconds()) if oldest else 0.0
+def _id() -> str:
+    """PostgreSQL has no min() of UUIDs."""
+    return "id::text" if connection.vendor == "postgresql" else "id"
+
+
+def _age(oldest: str | None, requeued_at: datetime | str | None, now: datetime) -> float:
+    made = max(0.0, (now - time_of(UUID(oldest))).total_seconds()) if oldest else 0.0
+    return max(made, since(requeued_at, now) or 0.0)

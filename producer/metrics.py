@@ -48,7 +48,9 @@ class DatabaseCollector:
         outbox = outbox_stats()
         yield GaugeMetricFamily("outbox_pending", "Events that wait for delivery.", value=outbox.pending)
         yield GaugeMetricFamily(
-            "outbox_oldest_age_seconds", "Age of the oldest waiting event.", value=outbox.oldest_age_seconds
+            "outbox_oldest_age_seconds",
+            "How long the oldest waiting event waits: since it was made, or requeued.",
+            value=outbox.oldest_age_seconds,
         )
         yield GaugeMetricFamily("outbox_parked", "Events that wait for an earlier one.", value=parked_count())
         yield GaugeMetricFamily("outbox_dead", "Events given up; an operator decides.", value=outbox.dead)

@@ -6,10 +6,11 @@ import pytest
 from django.db import connection
 from django.db.models.functions import Now
 
+from outbox import services
 from outbox.clock import database_now
 from outbox.ids import first_at
 from outbox.models import ChannelState, OutboxMessage
-from outbox.stats import outbox_stats, states
+from outbox.stats import backlog, outbox_stats, states
 from tests.outbox.conftest import add_event
 
 pytestmark = pytest.mark.django_db
@@ -36,6 +37,19 @@ def test_the_oldest_age_is_that_of_the_oldest_waiting_event():
         old = first_at(database_now() - timedelta(hours=hours))
         OutboxMessage.objects.create(id=old, topic="t", type="x", key="k", sequence=1, body="{}", state=state)
     assert 3595 < outbox_stats().oldest_age_seconds < 3700
+
+
+def test_an_event_that_is_sent_again_waits_since_then_and_not_since_it_was_made():
+    """Else each sweep of overdue transactions would turn /readyz red and call somebody by the alert, and requeue in batches too."""
+    old = first_at(database_now() - timedelta(hours=1))
+    values = {"topic": "t", "type": "x", "key": "k", "sequence": 1, "body": "{}"}
+    OutboxMessage.objects.create(id=old, state="published", published_at=Now(), **values)
+    assert services.requeue([old]) == 1
+    assert outbox_stats().oldest_age_seconds < 5 and backlog().oldest_age_seconds < 5
+    OutboxMessage.objects.filter(id=old).update(requeued_at=Now() - timedelta(seconds=90), attempts=3, error="NO_ROUTE")
+    assert 89 < outbox_stats().oldest_age_seconds < 95 and 89 < backlog().oldest_age_seconds < 95
+    OutboxMessage.objects.create(id=first_at(database_now() - timedelta(seconds=600)), **values)
+    assert 599 < outbox_stats().oldest_age_seconds < 605 and 599 < backlog().oldest_age_seconds < 605
 
 
 def test_the_figures_cost_a_bounded_number_of_statements(django_assert_max_num_queries):
