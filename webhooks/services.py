@@ -103,8 +103,9 @@ def _apply_batch(batch: list[Claimed], stop: float) -> Counter[str]:
     waiting = sorted(batch, key=lambda row: (row.transaction_id is None, str(row.transaction_id), row.id))
     try:
         while waiting and time.monotonic() <= stop:
-            counts.update(_apply_group(waiting[:TOGETHER]))
-            del waiting[:TOGETHER]
+            outcomes = _apply_group(waiting[:TOGETHER], stop)
+            counts.update(outcomes)
+            del waiting[: len(outcomes)]
     finally:
         if waiting:
             _hand_back(waiting)
@@ -112,14 +113,22 @@ def _apply_batch(batch: list[Claimed], stop: float) -> Counter[str]:
     return counts
 
 
-def _apply_group(claimed: list[Claimed]) -> list[str]:
-    """In one database transaction, for one commit; when anything is wrong with any of them, each in its own."""
+def _apply_group(claimed: list[Claimed], stop: float) -> list[str]:
+    """In one database transaction, for one commit; when anything is wrong with any of them, each in its own.
+
+    Returns what became of them, in their order; past `stop` (time.monotonic()) none is begun any more, and the last are missing.
+    """
     if len(claimed) > 1:
         try:
             return _apply_observed(claimed)
         except Exception as error:
             log.info("results one by one", extra={"reason": type(error).__name__, "count": len(claimed)})
-    return [_apply_safely(row) for row in claimed]
+    outcomes: list[str] = []
+    for row in claimed:
+        if outcomes and time.monotonic() > stop:
+            break
+        outcomes.append(_apply_safely(row))
+    return outcomes
 
 
 def _apply_safely(claimed: Claimed) -> str:

@@ -254,6 +254,27 @@ def test_a_batch_ends_before_its_lease_does(results, settings, monkeypatch):
     assert left.filter(lease_token=None, attempts=0, due_at__lte=Now()).count() == 5
 
 
+def test_results_that_go_one_by_one_end_before_their_lease_does(results, settings, monkeypatch):
+    """A slow database and one transaction that somebody holds: twenty lock timeouts and twenty commits are a minute."""
+    settings.INBOX_LEASE_SECONDS = 30
+    results(20)
+    clock = [1000.0]
+    monkeypatch.setattr(services.time, "monotonic", lambda: clock[0])
+    real = services.apply_together
+
+    def slow(claimed):
+        clock[0] += 4
+        if len(claimed) > 1:
+            raise OperationalError("canceling statement due to lock timeout")
+        return real(claimed)
+
+    monkeypatch.setattr(services, "apply_together", slow)
+    # Half the lease is 15 s: together 4 s, then three of them.
+    assert services.apply_due(budget_seconds=15) == {"applied": 3}
+    left = InboxMessage.objects.filter(state="received")
+    assert left.filter(lease_token=None, attempts=0, due_at__lte=Now()).count() == 17
+
+
 def test_an_operator_discards_a_result_under_a_lease_and_the_worker_then_changes_nothing(results):
     (txn_id,) = results(1)
     (claimed,) = inbox.claim(1)
