@@ -1,10 +1,12 @@
 """Thin periodic tasks. A tick that found nothing leaves no result row."""
 
+import logging
 import time
 from dataclasses import asdict
 from typing import Any
 
 from celery import shared_task
+from django.db import DatabaseError, InterfaceError
 
 from outbox import heartbeat
 from outbox import prune as outbox_prune
@@ -14,6 +16,8 @@ from transactions import idempotency
 from transactions.services import mark_overdue as mark_overdue_transactions
 from webhooks import prune as webhooks_prune
 from webhooks.services import apply_due
+
+log = logging.getLogger(__name__)
 
 # A tick drains for this long (seconds) and leaves the rest to the next: it must not block the worker for others.
 RELAY_BUDGET_SECONDS = 5.0
@@ -76,13 +80,23 @@ def mark_overdue(task: Any) -> int:
 
 @shared_task(name="scheduler.prune", bind=True)
 def prune(task: Any) -> dict[str, int]:
-    """Retention, in small batches, within a budget."""
+    """Retention, in small batches, within a budget. Each part has its share and its turn, whatever becomes of the others.
+
+    Raises the first error of the database that any met, when all have had their turn.
+    """
     jobs = {"outbox": outbox_prune.prune_once, "inbox": webhooks_prune.prune_once, "keys": idempotency.prune_once}
     heartbeat.forget()
-    until, total = time.monotonic() + PRUNE_BUDGET_SECONDS, dict.fromkeys(jobs, 0)
+    total, errors = dict.fromkeys(jobs, 0), list[Exception]()
     for name, job in jobs.items():
-        while time.monotonic() < until and (count := job()):
-            total[name] += count
+        until = time.monotonic() + PRUNE_BUDGET_SECONDS / len(jobs)
+        try:
+            while time.monotonic() < until and (count := job()):
+                total[name] += count
+        except (DatabaseError, InterfaceError) as error:
+            log.warning("not pruned", extra={"part": name, "reason": type(error).__name__})
+            errors.append(error)
+    if errors:
+        raise errors[0]
     if not any(total.values()):
         found_nothing(task)
     return total

@@ -5,6 +5,7 @@ import json
 
 import pytest
 from celery.app.trace import build_tracer
+from django.db import OperationalError
 from django_celery_results.models import TaskResult
 
 from outbox import topology
@@ -81,6 +82,43 @@ def test_a_tick_that_found_nothing_leaves_no_result_row_and_no_traceback(task, c
     assert not TaskResult.objects.exists()
     assert TASKS.labels(task.name, "ignored")._value.get() == counted + 1
     assert "Traceback" not in caplog.text
+
+
+@pytest.fixture
+def prune_with(monkeypatch):
+    """Runs prune with these jobs in place of its parts."""
+
+    def run(outbox, inbox, keys):
+        monkeypatch.setattr(tasks.heartbeat, "forget", lambda: 0)
+        monkeypatch.setattr(tasks.outbox_prune, "prune_once", outbox)
+        monkeypatch.setattr(tasks.webhooks_prune, "prune_once", inbox)
+        monkeypatch.setattr(tasks.idempotency, "prune_once", keys)
+        tasks.prune()
+
+    return run
+
+
+def test_a_part_of_prune_that_fails_keeps_no_other_from_its_turn_and_the_task_says_so(prune_with):
+    asked = []
+
+    def fails():
+        raise OperationalError("canceling statement due to statement timeout")
+
+    with pytest.raises(OperationalError):
+        prune_with(fails, lambda: asked.append("inbox"), lambda: asked.append("keys"))
+    assert asked == ["inbox", "keys"]
+
+
+def test_a_part_of_prune_with_much_to_do_leaves_the_others_their_share(prune_with, monkeypatch):
+    clock, asked = [0.0], []
+    monkeypatch.setattr(tasks.time, "monotonic", lambda: clock[0])
+
+    def never_done():
+        clock[0] += 1
+        return 5000
+
+    prune_with(never_done, lambda: asked.append("inbox"), lambda: asked.append("keys"))
+    assert asked == ["inbox", "keys"] and clock[0] <= tasks.PRUNE_BUDGET_SECONDS
 
 
 @pytest.mark.django_db
