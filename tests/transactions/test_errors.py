@@ -2,18 +2,20 @@
 
 import io
 import json
+import time
 import uuid
 from datetime import timedelta
 from unittest import mock
 
 import pytest
 from django.db import InterfaceError, OperationalError
-from django.test import override_settings
+from django.test import RequestFactory, override_settings
 from django.utils import timezone
 
 from tests.conftest import new_transaction
+from transactions.bodies import read_json_bytes
 from transactions.models import ApiKey, IdempotencyKey, Transaction
-from transactions.problems import CATALOGUE
+from transactions.problems import CATALOGUE, ProblemError
 
 pytestmark = pytest.mark.django_db
 
@@ -226,11 +228,21 @@ def test_row_another_content_type_is_415(api, content_type):
             "application/json;charset=utf-8",
             'application/json ; charset="UTF-8"',
         ),
-        *("application/json;", "application/json; charset=UTF-8;"),
+        *("application/json;", "application/json; charset=UTF-8;", "application/json ; ;; charset=utf-8 ; "),
     ],
 )
 def test_every_spelling_of_json_in_utf_8_is_taken(api, content_type):
     assert post(api, text(), content_type=content_type).status_code == 201
+
+
+@pytest.mark.parametrize("gap", ["; ", " ;", " ; "])
+def test_a_media_type_as_long_as_a_header_can_be_is_refused_at_once(gap):
+    for count in (24, 8_000 // len(gap)):
+        request = RequestFactory().generic("POST", "/", b"{}", content_type=f"application/json{gap * count}x")
+        began = time.process_time()
+        with pytest.raises(ProblemError, match="unsupported-media-type"):
+            read_json_bytes(request, 1)
+        assert time.process_time() - began < 1, count
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "x", "identity, gzip"])
