@@ -60,6 +60,31 @@ def test_the_short_way_answers_as_the_long_one_does(path, method):
     assert headers["X-Frame-Options"] == "DENY"
 
 
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        "charset*=no-such-code''%41",
+        "a*=idna''%41",
+        "a*=x; a*0=y",
+        f"a*{'9' * 5000}=x",
+        "charset=rot13",
+    ],
+    ids=["unknown code", "no code for text", "numbered and not", "a number without end", "a code that is none"],
+)
+@pytest.mark.parametrize(
+    ("path", "method", "status"),
+    [
+        ("/livez", "GET", "200"),
+        (f"{API}nothing", "GET", "404"),
+        (f"{API}transactions", "POST", "401"),
+        (f"{API}webhooks/results", "POST", "415"),
+    ],
+)
+def test_no_parameter_of_a_media_type_is_a_500(path, method, status, parameter):
+    headers = {"CONTENT_TYPE": f"application/json; {parameter}", "QUERY_STRING": "x=1"}
+    assert ask(application, path, method, **headers)[0].startswith(status)
+
+
 def test_what_comes_from_inside_past_the_proxy_with_tls_is_not_sent_to_https(settings):
     settings.SECURE_SSL_REDIRECT, settings.SECURE_PROXY_SSL_HEADER = True, ("HTTP_X_FORWARDED_PROTO", "https")
     for path in ("/livez", "/readyz", "/metrics"):
