@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gunicorn import util
+from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import ThreadWorker
 
 # How long (seconds) a process whose threads are all busy leaves a new connection to the others. Shorter than a scheduler's
@@ -28,7 +29,7 @@ REFUSALS = {
 
 
 def write_problem(sock: Any, status: int, reason: str, message: str) -> None:
-    """Gunicorn's own errors as problem documents (RFC 9457), like the application's; `message` is in the log."""
+    """Gunicorn's own errors as problem documents (RFC 9457), like the application's; the log says what was wrong."""
     request_id = str(uuid.uuid4())
     problem = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
     if status in REFUSALS:
@@ -46,6 +47,23 @@ def write_problem(sock: Any, status: int, reason: str, message: str) -> None:
 
 
 util.write_error = write_problem
+
+
+class DiscreetLogger(Logger):
+    """Gunicorn's log, which says what is wrong with a request and repeats none of it: there are keys and account numbers in it.
+
+    After a wrong Content-Length the rest of a body is taken for the next request's first line.
+    """
+
+    def warning(self, msg: Any, *args: Any, **kwargs: Any) -> None:
+        """Of "Invalid request from ip=…: Invalid HTTP header: '…'" the quotation is left out."""
+        if str(msg).startswith("Invalid request from"):
+            msg = ": ".join(str(msg).split(": ")[:2])
+        super().warning(msg, *args, **kwargs)
+
+    def exception(self, msg: Any, *args: Any, **kwargs: Any) -> None:
+        """Of an address the query is left out."""
+        super().exception(msg, *[str(arg).partition("?")[0] for arg in args], **kwargs)
 
 
 class SharingWorker(ThreadWorker):
@@ -115,6 +133,7 @@ limit_request_field_size = 8190
 # No access log: the application logs each request with its id. Errors go to standard error.
 accesslog = None
 errorlog = "-"
+logger_class = DiscreetLogger
 loglevel = os.environ.get("WEB_LOG_LEVEL", "warning")
 
 # Gunicorn's heartbeat file: in memory, since a slow disk would make a healthy worker look dead.

@@ -112,18 +112,21 @@ REFUSED = {
     "a header over the limit": (b"GET / HTTP/1.1\r\nHost: a\r\nX: %s\r\n\r\n" % (b"x" * 9000), 431),
     "an unknown expectation": (b"GET / HTTP/1.1\r\nHost: a\r\nExpect: secret\r\n\r\n", 417),
     "an unknown transfer coding": (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: secret\r\n\r\n", 501),
+    "a header without a colon": (b"GET / HTTP/1.1\r\nHost: a\r\nAuthorization Bearer secret\r\n\r\n", 400),
+    "a body for a request line": (b'{"account_number":"secret: 1"}\r\n\r\n', 400),
 }
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """Gunicorn with our settings before an application that nothing here reaches; its address."""
+    """Gunicorn with our settings before an application that only fails; its port, and the file of its log."""
     (folder := tmp_path_factory.mktemp("app")).joinpath("nothing.py").write_text("def app(environ, start): 1 / 0\n")
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "-c", "ops/gunicorn.conf.py", "--bind", f"127.0.0.1:{port}"]
-    process = subprocess.Popen([*command, "--pythonpath", str(folder), "nothing:app"], stderr=subprocess.DEVNULL)
+    with (log := folder / "log").open("wb") as stderr:
+        process = subprocess.Popen([*command, "--pythonpath", str(folder), "nothing:app"], stderr=stderr)
     wait_for(lambda: answers(port), 20, "gunicorn answers")
-    yield port
+    yield port, log
     process.terminate()
     process.wait(20)
 
@@ -135,13 +138,29 @@ def answers(port):
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_the_server_refuses_by_itself_is_a_problem_document_too(served, name):
-    request, status = REFUSED[name]
-    with socket.create_connection(("127.0.0.1", served), 10) as sock:
-        sock.sendall(request)
-        answer = HTTPResponse(sock)
-        answer.begin()
-        body = json.loads(answer.read())
+    (request, status), (port, log) = REFUSED[name], served
+    before = log.read_text()
+    answer = ask(port, request)
+    body = json.loads(answer.read())
     assert (answer.status, answer.headers["Content-Type"]) == (status, "application/problem+json")
     assert (body["type"], body["status"], body["title"]) == ("about:blank", status, HTTPStatus(status).phrase)
     assert body["instance"] == f"urn:uuid:{answer.headers['X-Request-ID']}" and body["detail"]
     assert "secret" not in str(body) and "\x01" not in str(body)
+    # Written before the answer.
+    told = log.read_text().removeprefix(before)
+    assert "Invalid request from ip=127.0.0.1: " in told and "secret" not in told
+
+
+def test_a_failure_is_logged_with_its_path_and_without_its_query(served):
+    port, log = served
+    assert ask(port, b"GET /a/path?account_number=secret HTTP/1.1\r\nHost: a\r\n\r\n").status == 500
+    told = log.read_text()
+    assert "GET /a/path\n" in told and "ZeroDivisionError" in told and "account_number" not in told
+
+
+def ask(port, request):
+    with socket.create_connection(("127.0.0.1", port), 10) as sock:
+        sock.sendall(request)
+        answer = HTTPResponse(sock)
+        answer.begin()
+        return answer
