@@ -9,6 +9,8 @@ from django.conf import settings
 from django.core import signals
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 from django.db import close_old_connections, reset_queries
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "producer.settings")
 
@@ -32,6 +34,14 @@ class Handler(WSGIHandler):
     """Django's, for our requests."""
 
     request_class = Request
+
+    def get_response(self, request: HttpRequest) -> HttpResponseBase:
+        """HEAD ends here: the views answer it as they do GET, and Gunicorn warns of each body that it has to drop."""
+        response = super().get_response(request)
+        if request.method == "HEAD" and isinstance(response, HttpResponse) and response.content:
+            response.headers.setdefault("Content-Length", str(len(response.content)))
+            response.content = b""
+        return response
 
 
 class ApiHandler(Handler):

@@ -24,7 +24,7 @@ def ask(handler, path, method="GET", **headers):
     body = b"".join(response)
     response.close()
     said["headers"].pop("X-Request-ID")
-    if said["headers"]["Content-Type"] == "application/problem+json":
+    if body and said["headers"]["Content-Type"] == "application/problem+json":
         body = {name: value for name, value in json.loads(body).items() if name != "instance"}
     return said["status"], said["headers"], body
 
@@ -58,6 +58,13 @@ def test_the_short_way_answers_as_the_long_one_does(path, method):
     assert (status, headers, body) == ask(WSGIHandler(), path, method)
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["X-Frame-Options"] == "DENY"
+
+
+@pytest.mark.parametrize("path", ["/livez", "/nothing", f"{API}transactions", f"{API}schema", f"{API}nothing"])
+def test_head_says_how_long_the_answer_to_get_is_and_sends_none_of_it(path):
+    said, headers, shown = ask(application, path)
+    length = headers.pop("Content-Length", None) or str(len(shown))
+    assert ask(application, path, "HEAD") == (said, {**headers, "Content-Length": length}, b"")
 
 
 @pytest.mark.parametrize(
