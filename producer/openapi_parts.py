@@ -114,6 +114,9 @@ def parameters() -> dict[str, Any]:
         "If-Match-Optional": _tag(
             "If-Match", required=False, description="The ETag of what you read: cancels only that version."
         ),
+        "If-Match-Read": _tag(
+            "If-Match", required=False, description="The ETag of what you want: 412 if it is another by now."
+        ),
         "If-None-Match": _tag("If-None-Match", required=False, description="The ETag you have: 304 if it still holds."),
         "traceparent": {
             "name": "traceparent",

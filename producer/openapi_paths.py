@@ -157,8 +157,8 @@ def _item() -> dict[str, Any]:
                 ),
                 "304": answer("It is still what your ETag stands for.", None, "ETag"),
             },
-            _ONE,
-            parameters=[parameter("If-None-Match")],
+            ("precondition-failed", *_ONE),
+            parameters=[parameter("If-None-Match"), parameter("If-Match-Read")],
         ),
         "put": operation(
             "replaceTransaction",

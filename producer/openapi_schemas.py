@@ -266,8 +266,8 @@ def schemas() -> dict[str, Schema]:
                 "status": {"type": "string", "enum": ["ok", "unavailable"]},
                 "checks": {
                     "type": "object",
-                    "additionalProperties": {"type": "string", "pattern": "^(ok|failed: )"},
-                    "description": "Each check: `ok`, or `failed: ` and why.",
+                    "additionalProperties": {"type": "string", "pattern": "^(ok|failed: |unknown: )"},
+                    "description": "Each check: `ok`, `failed: ` and why, or `unknown: ` where another failure is in the way.",
                 },
                 "warnings": {
                     "type": "object",

@@ -4,12 +4,15 @@ import json
 import re
 import time
 import uuid
+from unittest import mock
 
 import pytest
+from django.db import OperationalError
 from jsonschema import Draft202012Validator, FormatChecker
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
+from producer import health
 from producer.openapi import document
 from tests.settings import TEST_SECRET
 from transactions.models import Transaction
@@ -222,6 +225,13 @@ def test_what_needs_no_key(client, described, path):
     check(described, "GET", path, answer)
 
 
+def test_readiness_without_a_database(client, described, monkeypatch):
+    monkeypatch.setitem(health.CHECKS, "database", mock.Mock(side_effect=OperationalError("gone")))
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    check(described, "GET", "/readyz", answer)
+
+
 KEY = {"Idempotency_Key": "e"}
 # slug, method, path, body, options; `{id}` is a canceled transaction, `{pending}` one that is not.
 ERRORS = [
@@ -237,6 +247,8 @@ ERRORS = [
     ("state-conflict", "PATCH", "transactions/{id}", {"amount": "1.00"}, {"If_Match": "*"}),
     ("precondition-required", "PUT", "transactions/{pending}", NEW, {}),
     ("precondition-failed", "PATCH", "transactions/{pending}", {}, {"If_Match": '"stale"'}),
+    ("precondition-failed", "GET", "transactions/{pending}", None, {"If_Match": '"stale"'}),
+    ("precondition-failed", "DELETE", "transactions/{pending}", None, {"If_None_Match": "*"}),
     ("content-too-large", "POST", "transactions", None, {"raw": b" " * (64 * 1024 + 1), **KEY}),
     ("unsupported-media-type", "POST", "transactions", NEW, {"content_type": "text/plain", **KEY}),
     ("validation-error", "POST", "transactions", {"amount": 1, "x": 2}, KEY),
