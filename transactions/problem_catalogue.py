@@ -159,8 +159,8 @@ _PROBLEMS = (
     ),
     Problem(
         "service-unavailable", 503, "Service unavailable",
-        "The database is away or busy; nothing was stored.",
-        "Wait `Retry-After` seconds, and repeat with the same `Idempotency-Key`.",
+        "The database is away or busy. If it went while it wrote, what was asked for may be stored all the same.",
+        "Wait `Retry-After` seconds, and repeat with the same `Idempotency-Key`: a new one could do it a second time.",
         _LATER,
     ),
 )  # fmt: skip

@@ -13,6 +13,7 @@ from django.test import RequestFactory, override_settings
 from django.utils import timezone
 
 from tests.conftest import new_transaction
+from transactions import services
 from transactions.bodies import read_json_bytes
 from transactions.models import ApiKey, IdempotencyKey, Transaction
 from transactions.problems import CATALOGUE, ProblemError
@@ -554,6 +555,21 @@ def test_row_database_away_is_503_with_retry_after(api, method, path, error):
         answer = api.request(method, path, new_transaction(), Idempotency_Key="k", If_Match="*")
     refused(answer, 503, "service-unavailable")
     assert int(answer["Retry-After"]) >= 1
+
+
+def test_a_503_does_not_deny_what_was_written_before_the_answer_got_lost(api):
+    create = services.create
+
+    def cut_off(*args):
+        create(*args)
+        raise OperationalError("server closed the connection unexpectedly")
+
+    with mock.patch("transactions.services.create", side_effect=cut_off):
+        body = refused(api.create(key="k"), 503, "service-unavailable")
+    stored = Transaction.objects.get()
+    assert "nothing" not in body["detail"] and "may be stored" in body["detail"]
+    again = api.create(key="k")
+    assert (again.status_code, again.json()["id"], again["Idempotent-Replayed"]) == (201, str(stored.id), "true")
 
 
 def test_a_defect_of_ours_is_a_problem_document_too(api):
