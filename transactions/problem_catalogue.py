@@ -113,7 +113,7 @@ _PROBLEMS = (
     ),
     Problem(
         "precondition-failed", 412, "Precondition failed",
-        "The transaction is no longer the one that the `If-Match` tag stands for.",
+        "The transaction is no longer the one that the `If-Match` tag stands for, or is one that `If-None-Match` excludes.",
         "Read it again, decide again, and repeat with the new `ETag`.",
     ),
     Problem(

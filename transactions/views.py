@@ -126,7 +126,11 @@ def is_known(request: Request, txn: Transaction) -> bool:
 def refuse_known(request: Request, txn: Transaction) -> None:
     """A change under If-None-Match is for what the caller has not seen (RFC 9110 section 13.1.2). Raises ProblemError 412."""
     if is_known(request, txn):
-        raise ProblemError("precondition-failed", headers={"ETag": etag(txn)})
+        raise ProblemError(
+            "precondition-failed",
+            "The transaction is one that `If-None-Match` excludes.",
+            headers={"ETag": etag(txn)},
+        )
 
 
 class ApiView(APIView):

@@ -112,6 +112,7 @@ def test_a_change_under_if_none_match_is_for_what_the_caller_has_not_seen(api, m
     txn, tag = created(api)
     answer = api.request(method, path_of(txn), new_transaction(), If_Match=tag, If_None_Match=wrap.format(tag))
     assert (answer.status_code, answer["ETag"]) == (412, tag)
+    assert "If-None-Match" in answer.json()["detail"] and "no longer" not in answer.json()["detail"]
     assert api.get(path_of(txn)).json() == txn
     assert api.request("DELETE", path_of(txn), If_None_Match='"another"').status_code == 204
 
