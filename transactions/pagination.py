@@ -193,7 +193,7 @@ def _scope(client_id: int, given: dict[str, str]) -> bytes:
 
 
 def _cursor(last: UUID, scope: bytes) -> str:
-    return _spell(last.bytes + _sign(last.bytes, scope))
+    return _spell(last.bytes + _sign(last.bytes, scope, settings.SECRET_KEY))
 
 
 def _spell(raw: bytes) -> str:
@@ -206,16 +206,17 @@ def _read_cursor(cursor: str, scope: bytes) -> UUID:
     except (ValueError, UnicodeEncodeError):
         raise invalid("cursor", "take it from `next_cursor`.") from None
     last, signature = raw[:16], raw[16:]
+    # Those that were handed out before SECRET_KEY changed are good as long as the old one is a fallback.
+    proven = [
+        hmac.compare_digest(signature, _sign(last, scope, key))
+        for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    ]
     # base64 spells the same bytes in several ways; ours is one of them.
-    if (
-        len(raw) != 16 + _SIGNATURE_BYTES
-        or _spell(raw) != cursor
-        or not hmac.compare_digest(signature, _sign(last, scope))
-    ):
+    if len(raw) != 16 + _SIGNATURE_BYTES or _spell(raw) != cursor or not any(proven):
         raise invalid("cursor", "take it from `next_cursor`, with the same filters.")
     return UUID(bytes=last)
 
 
-def _sign(last: bytes, scope: bytes) -> bytes:
-    key = hashlib.sha256(b"cursor" + settings.SECRET_KEY.encode()).digest()
+def _sign(last: bytes, scope: bytes, secret_key: str) -> bytes:
+    key = hashlib.sha256(b"cursor" + secret_key.encode()).digest()
     return hmac.digest(key, last + scope, "sha256")[:_SIGNATURE_BYTES]

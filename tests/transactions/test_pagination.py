@@ -137,6 +137,16 @@ def test_a_changed_cursor_is_refused(api, made):
         assert api.get(f"transactions?cursor={cursor[:index]}{other}{cursor[index + 1 :]}").status_code == 400
 
 
+def test_a_rotation_of_the_secret_key_interrupts_no_walk(api, made, settings):
+    cursor = api.get("transactions?limit=5").json()["next_cursor"]
+    before, settings.SECRET_KEY = settings.SECRET_KEY, "another"
+    settings.SECRET_KEY_FALLBACKS = [before]
+    page = api.get(f"transactions?limit=25&cursor={cursor}").json()
+    assert [row["id"] for row in page["data"]] == newest_first(made)[5:]
+    settings.SECRET_KEY_FALLBACKS = []
+    assert api.get(f"transactions?cursor={cursor}").status_code == 400
+
+
 def test_a_cursor_has_one_spelling(api, made):
     """Of 38 characters the last has four bits that base64 ignores."""
     cursor = api.get("transactions?limit=5").json()["next_cursor"]
