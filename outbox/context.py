@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 _CORRELATION = re.compile(rb'"correlationid"\s*:\s*"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"')
-_VERSION_00 = "00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"
+# Ids of zeros alone are none (W3C Trace Context, section 3.2.2).
+_VERSION_00 = "00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 _TRACEPARENT = re.compile(_VERSION_00)
 _TRACEPARENT_MEMBER = re.compile(rf'"traceparent"\s*:\s*"({_VERSION_00})"'.encode())
 

@@ -42,6 +42,12 @@ def test_what_is_not_an_id_is_not_taken_for_one(value):
     assert context.correlation_of(body) is None and context.traceparent_of(body) is None
 
 
+@pytest.mark.parametrize("value", [TRACE.replace("a", "0"), TRACE.replace("b", "0")])
+def test_an_id_of_zeros_names_no_trace(value):
+    assert context.read_traceparent(value) is None
+    assert context.traceparent_of(json.dumps({"traceparent": value}).encode()) is None
+
+
 @pytest.mark.django_db
 def test_an_event_carries_the_id_of_its_request_and_none_where_there_is_none():
     context.start()
