@@ -11,6 +11,7 @@ from typing import Any
 
 from gunicorn import util
 from gunicorn.glogging import Logger
+from gunicorn.http.message import Request
 from gunicorn.workers.gthread import ThreadWorker
 
 # How long (seconds) a process whose threads are all busy leaves a new connection to the others. Shorter than a scheduler's
@@ -47,6 +48,23 @@ def write_problem(sock: Any, status: int, reason: str, message: str) -> None:
 
 
 util.write_error = write_problem
+
+
+# A body that was not read, since its request is refused, and is longer (bytes) ends the connection: Gunicorn reads twice as
+# much away and then closes. Larger: the client is not told, and sends its next request into nothing.
+LEFT_AT_MOST = 32 * 1024
+asked_to_close = Request.should_close
+
+
+def should_close(request: Any) -> bool:
+    """Whether the answer says `Connection: close`: as asked for, and where the rest of the body is in the way of the next."""
+    reader = getattr(request.body, "reader", None)
+    # Of a body in chunks nobody knows how much is to come.
+    left = getattr(reader, "length", 0) > LEFT_AT_MOST or getattr(reader, "parser", None) is not None
+    return left or asked_to_close(request)
+
+
+Request.should_close = should_close
 
 
 class DiscreetLogger(Logger):

@@ -117,10 +117,22 @@ REFUSED = {
 }
 
 
+# Refuses without a look at the body, reads it, or fails.
+APPLICATION = """
+def app(environ, start):
+    if environ["PATH_INFO"] == "/read":
+        environ["wsgi.input"].read()
+    elif environ["PATH_INFO"] != "/refuse":
+        1 / 0
+    start("401 Unauthorized", [("Content-Length", "0")])
+    return []
+"""
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """Gunicorn with our settings before an application that only fails; its port, and the file of its log."""
-    (folder := tmp_path_factory.mktemp("app")).joinpath("nothing.py").write_text("def app(environ, start): 1 / 0\n")
+    """Gunicorn with our settings before that application; its port, and the file of its log."""
+    (folder := tmp_path_factory.mktemp("app")).joinpath("nothing.py").write_text(APPLICATION)
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "-c", "ops/gunicorn.conf.py", "--bind", f"127.0.0.1:{port}"]
     with (log := folder / "log").open("wb") as stderr:
@@ -156,6 +168,23 @@ def test_a_failure_is_logged_with_its_path_and_without_its_query(served):
     assert ask(port, b"GET /a/path?account_number=secret HTTP/1.1\r\nHost: a\r\n\r\n").status == 500
     told = log.read_text()
     assert "GET /a/path\n" in told and "ZeroDivisionError" in told and "account_number" not in told
+
+
+@pytest.mark.parametrize("in_chunks", [False, True])
+@pytest.mark.parametrize("size", [0, 300, 33_000, 70_000, 300_000])
+@pytest.mark.parametrize("path", ["/read", "/refuse"])
+def test_an_answer_that_keeps_the_connection_is_followed_by_the_next(served, path, size, in_chunks):
+    """The next request, which is on its way already, is answered or was never to be sent."""
+    length, body = (b"Transfer-Encoding: chunked", b"%x\r\n%s\r\n0\r\n\r\n" % (size, b" " * size))
+    if not in_chunks or not size:
+        length, body = b"Content-Length: %d" % size, b" " * size
+    request = b"POST %s HTTP/1.1\r\nHost: a\r\n%s\r\n\r\n%s" % (path.encode(), length, body)
+    with socket.create_connection(("127.0.0.1", served[0]), 10) as sock:
+        sock.sendall(request + b"GET /refuse HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        said = b"".join(iter(lambda: sock.recv(65536), b""))
+    kept = b"Connection: keep-alive" in said
+    assert said.count(b"HTTP/1.1 401") == 1 + kept
+    assert kept or (path == "/refuse" and (in_chunks or size > 32 * 1024))
 
 
 def ask(port, request):
