@@ -17,6 +17,7 @@ from webhooks.signing_keys import KeyFormatError, VerifyKey, load_key
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_SECRET_KEY = "insecure-default-for-the-first-five-minutes-only"  # noqa: S105 - refused outside DEBUG
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+ON, OFF = {"true", "on", "yes", "y", "ok", "1"}, {"false", "off", "no", "n", "0"}
 
 # Tells a dropped server from a slow one; without these a black-holed connection hangs a worker for about 15 minutes.
 POSTGRESQL_OPTIONS = {
@@ -68,6 +69,14 @@ def number(name: str, default: Number, *, least: float = 1) -> Number:
     if not (math.isfinite(value) and value >= least):
         raise ImproperlyConfigured(f"{name} must be {said} of at least {least:g}, such as {default}.")
     return value
+
+
+def switch(name: str, *, default: bool) -> bool:
+    """A setting that is on or off. Raises ImproperlyConfigured: a misspelt "on" that counts as off would open the admin."""
+    word = env.str(name, default="").strip().lower()
+    if word and word not in ON | OFF:
+        raise ImproperlyConfigured(f"{name} must be true or false (or on, off, yes, no, 1, 0).")
+    return word in ON if word else default
 
 
 def choice(name: str, default: str, choices: Collection[str]) -> str:

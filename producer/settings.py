@@ -22,7 +22,7 @@ TASKS_BROKER_URL = env.str("TASKS_BROKER_URL", default="") or BROKER_URL
 READ_BROKER_URL = env.str("READ_BROKER_URL", default="") or TASKS_BROKER_URL
 # Whose certificates the broker may show, for amqps:// URLs; empty: the system's authorities.
 BROKER_CA_FILE = environment.readable_file("BROKER_CA_FILE")
-DEBUG = env.bool("DEBUG", default=EMBEDDED)
+DEBUG = environment.switch("DEBUG", default=EMBEDDED)
 # A file with a secret often ends with a line break.
 SECRET_KEY = env.str("SECRET_KEY", default="").strip() or environment.DEFAULT_SECRET_KEY
 SECRET_KEY_FALLBACKS = environment.words("SECRET_KEY_FALLBACKS")
@@ -34,7 +34,7 @@ PUBLIC_URL = env.str("PUBLIC_URL", default="http://127.0.0.1:8000").rstrip("/")
 environment.refuse_unsafe(globals())
 
 # DATABASE_URL leads to PgBouncer in transaction mode: nothing may be kept in a session.
-DATABASE_POOLED = env.bool("DATABASE_POOLED", default=False)
+DATABASE_POOLED = environment.switch("DATABASE_POOLED", default=False)
 DATABASES = {"default": environment.database(DATABASE_URL, pooled=DATABASE_POOLED)}
 # A standby that lists may be read from (transactions/replica.py).
 if DATABASE_REPLICA_URL := env.str("DATABASE_REPLICA_URL", default=""):
@@ -136,7 +136,7 @@ ADMIN_PLAIN_MEMBERS = frozenset(
 LOGIN_REDIRECT_URL = "admin:index"
 
 # --- Security headers ------------------------------------------------------------------------------------------------
-HTTPS_ONLY = env.bool("HTTPS_ONLY", default=not DEBUG and PUBLIC_URL.startswith("https://"))
+HTTPS_ONLY = environment.switch("HTTPS_ONLY", default=not DEBUG and PUBLIC_URL.startswith("https://"))
 SECURE_SSL_REDIRECT = HTTPS_ONLY
 # Who asks from inside the network, past the proxy with TLS: probes, Prometheus, and the Consumer with its results. A POST does
 # not survive a redirect; and a result is signed over its bytes and carries no key, so that on the way nobody can change it
@@ -147,7 +147,7 @@ CSRF_COOKIE_SECURE = HTTPS_ONLY
 SECURE_HSTS_SECONDS = int(timedelta(days=365).total_seconds()) if HTTPS_ONLY else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS_ONLY
 SECURE_HSTS_PRELOAD = HTTPS_ONLY
-BEHIND_TLS_PROXY = env.bool("BEHIND_TLS_PROXY", default=False)
+BEHIND_TLS_PROXY = environment.switch("BEHIND_TLS_PROXY", default=False)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_TLS_PROXY else None
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
@@ -155,7 +155,7 @@ X_FRAME_OPTIONS = "DENY"
 # --- Logging in to the admin -----------------------------------------------------------------------------------------
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 # Off: a password alone opens the admin.
-ADMIN_SECOND_FACTOR = env.bool("ADMIN_SECOND_FACTOR", default=not DEBUG)
+ADMIN_SECOND_FACTOR = environment.switch("ADMIN_SECOND_FACTOR", default=not DEBUG)
 OTP_TOTP_ISSUER = "Producer"
 # A night shift; and a browser that is closed logs out.
 SESSION_COOKIE_AGE = int(timedelta(hours=12).total_seconds())
@@ -239,7 +239,7 @@ OUTBOX_BACKOFF_CAP_SECONDS = 300.0
 # An event larger than this is refused at enqueue, where the caller can still do something about it.
 OUTBOX_MAX_EVENT_BYTES = 64 * 1024
 # Whether a dead event holds back the later ones of its key. Ours carry a full snapshot each, so they may pass.
-OUTBOX_DEAD_BLOCKS_KEY = env.bool("OUTBOX_DEAD_BLOCKS_KEY", default=False)
+OUTBOX_DEAD_BLOCKS_KEY = environment.switch("OUTBOX_DEAD_BLOCKS_KEY", default=False)
 OUTBOX_FALLBACK_AFTER_SECONDS = environment.number("OUTBOX_FALLBACK_AFTER_SECONDS", 30.0, least=0)
 # How often one relay tries a channel that failed.
 OUTBOX_PROBE_SECONDS = environment.number("OUTBOX_PROBE_SECONDS", 2.0, least=0.05)
@@ -268,7 +268,7 @@ environment.refuse_malformed(globals())
 
 # --- Metrics ---------------------------------------------------------------------------------------------------------
 # Off: /metrics shows only what the database knows, and nobody counts or times anything.
-METRICS = env.bool("METRICS", default=True)
+METRICS = environment.switch("METRICS", default=True)
 # Where the processes share their counters. Empty: /metrics shows those of the web process that answers.
 METRICS_FOLDER = env.str("PROMETHEUS_MULTIPROC_DIR", default="")
 if METRICS and METRICS_FOLDER:
@@ -276,10 +276,10 @@ if METRICS and METRICS_FOLDER:
 
 # --- Logs ------------------------------------------------------------------------------------------------------------
 LOG_LEVEL = environment.choice("LOG_LEVEL", "INFO", ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"])
-LOG_JSON = env.bool("LOG_JSON", default=not DEBUG)
+LOG_JSON = environment.switch("LOG_JSON", default=not DEBUG)
 
 # A line for each request, event and result, with its names. Costs some 50 µs each: nothing for tens a second.
-LOG_EACH = env.bool("LOG_EACH", default=False)
+LOG_EACH = environment.switch("LOG_EACH", default=False)
 
 LOGGING = log_configuration(LOG_LEVEL, as_json=LOG_JSON)
 

@@ -19,12 +19,15 @@ SAFE = {
 }
 
 
-def start(**changes):
+SHOWN = "print(s.DEBUG, s.SECRET_KEY[:3], s.ALLOWED_HOSTS, s.BROKER_URL)"
+
+
+def start(shown=SHOWN, **changes):
     """Imports the settings in a process of its own, as every command of ours does first."""
     env = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
     env |= {name: value for name, value in {**SAFE, **changes}.items() if value is not None}
-    code = "from producer import settings as s; print(s.DEBUG, s.SECRET_KEY[:3], s.ALLOWED_HOSTS, s.BROKER_URL)"
-    done = subprocess.run([sys.executable, "-c", code], env=env, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    code = ["-c", f"from producer import settings as s; {shown}"]
+    done = subprocess.run([sys.executable, *code], env=env, cwd=ROOT, capture_output=True, text=True, timeout=60)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -60,6 +63,8 @@ def test_a_complete_production_environment_starts():
         ({"API_RATE_PER_SECOND": "abc"}, "API_RATE_PER_SECOND must be a whole number, such as 200"),
         ({"OUTBOX_BATCH_SIZE": "-5"}, "OUTBOX_BATCH_SIZE"),
         ({"OUTBOX_FALLBACK_AFTER_SECONDS": "nan"}, "OUTBOX_FALLBACK_AFTER_SECONDS"),
+        ({"ADMIN_SECOND_FACTOR": "enabled"}, "ADMIN_SECOND_FACTOR must be true or false"),
+        ({"HTTPS_ONLY": "ture"}, "HTTPS_ONLY must be true or false"),
     ],
     ids=str,
 )
@@ -68,9 +73,12 @@ def test_an_unsafe_default_is_refused_with_what_to_do(changes, word):
     assert code != 0 and "ImproperlyConfigured" in output and word in output
 
 
-def test_an_empty_number_or_word_is_the_default():
+def test_an_empty_number_word_or_switch_is_the_default():
     """As Compose writes what is not set."""
     assert start(API_RATE_PER_SECOND="", OUTBOX_WIRE_FORMAT="", LOG_LEVEL="")[0] == 0
+    switches = {"ADMIN_SECOND_FACTOR": "", "HTTPS_ONLY": "", "METRICS": "", "PUBLIC_URL": "https://producer.example"}
+    code, output = start("print(s.ADMIN_SECOND_FACTOR, s.HTTPS_ONLY, s.METRICS)", **switches)
+    assert code == 0 and output == "True True True\n", output
     code, output = start(DEBUG="true", SECRET_KEY="")
     assert code == 0 and output.startswith("True ins"), output
 
@@ -111,6 +119,6 @@ def test_postgresql_gets_deadlines_and_sqlite_takes_its_lock_at_begin(tmp_path):
 def test_every_setting_is_documented():
     text = (ROOT / "docs" / "settings.md").read_text()
     source = (ROOT / "producer" / "settings.py").read_text()
-    names = set(re.findall(r"(?:env\.\w+|words|readable_file|number|choice)\(\"(\w+)\"", source))
+    names = set(re.findall(r"(?:env\.\w+|words|readable_file|number|choice|switch)\(\"(\w+)\"", source))
     missing = sorted(name for name in names if f"`{name}`" not in text)
     assert not missing, f"docs/settings.md does not name {missing}"
