@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from producer.addresses import addresses
+from producer.addresses import Address, addresses
 from webhooks.signing_keys import KeyFormatError, VerifyKey, load_key
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,13 +38,19 @@ SQLITE_OPTIONS = {
 }
 
 
-class Environment(environ.FileAwareEnv):
-    """A file that NAME_FILE names and that is not there is told by the name of the setting."""
+# To the URL's grammar the password ends at such a character.
+ENCODED = "In its user and password write % as %25, / as %2F, ? as %3F, # as %23, : as %3A and @ as %40."
 
-    def get_value(self, var: str, *args: Any, **options: Any) -> Any:
-        """Raises ImproperlyConfigured for a file that cannot be read."""
+
+class Environment(environ.FileAwareEnv):
+    """The value, or that of the file NAME_FILE, as it stands: to the library one that begins with `$` names another variable."""
+
+    def get_value(self, var: str, *args: Any, default: Any = None, **options: Any) -> Any:
+        """Text, or the default. Raises ImproperlyConfigured for a file that cannot be read."""
         try:
-            return super().get_value(var, *args, **options)
+            return self.ENVIRON[var]
+        except KeyError:
+            return default
         except OSError as error:
             raise ImproperlyConfigured(
                 f"{var}_FILE names a file that cannot be read ({error.strerror}). Mount it there, or correct the path."
@@ -103,14 +109,18 @@ def readable_file(name: str) -> str:
     return path
 
 
-def database(url: str, *, pooled: bool = False) -> dict[str, Any]:
-    """Django's DATABASES entry for DATABASE_URL, with the deadlines that each engine needs.
+def database(url: str, *, pooled: bool = False, name: str = "DATABASE_URL") -> dict[str, Any]:
+    """Django's DATABASES entry for the URL in the setting `name`, with the deadlines that each engine needs.
 
     `pooled`: behind a pool that gives each transaction another session.
 
-    Raises ImproperlyConfigured for an engine other than PostgreSQL and SQLite.
+    Raises ImproperlyConfigured for what is no URL, and for an engine other than PostgreSQL and SQLite.
     """
-    config: dict[str, Any] = dict(environ.Env.db_url_config(url))  # type: ignore[no-untyped-call]
+    try:
+        config: dict[str, Any] = dict(environ.Env.db_url_config(url))  # type: ignore[no-untyped-call]
+    except ValueError:
+        # Its own words quote what it took for the port: the beginning of the password.
+        raise ImproperlyConfigured(f"{name} cannot be read. {ENCODED}") from None
     engine = config.get("ENGINE", "")
     if engine.endswith("postgresql"):
         deadlines = {} if pooled else {"options": POSTGRESQL_DEADLINES}
@@ -124,14 +134,14 @@ def database(url: str, *, pooled: bool = False) -> dict[str, Any]:
         Path(config["NAME"]).parent.mkdir(parents=True, exist_ok=True)
     else:
         raise ImproperlyConfigured(
-            "DATABASE_URL must be postgres://user:password@host:5432/name (or sqlite:////path for trying out)."
+            f"{name} must be postgres://user:password@host:5432/name (or sqlite:////path for trying out)."
         )
     return config
 
 
 def replica(url: str, *, of: Mapping[str, Any], pooled: bool = False) -> dict[str, Any]:
     """Django's DATABASES entry for a standby of `of`. Raises ImproperlyConfigured unless both are PostgreSQL."""
-    config = database(url, pooled=pooled)
+    config = database(url, pooled=pooled, name="DATABASE_REPLICA_URL")
     if not config["ENGINE"] == of["ENGINE"] == "django.db.backends.postgresql":
         raise ImproperlyConfigured(
             "DATABASE_REPLICA_URL must be a standby of the PostgreSQL in DATABASE_URL, or empty."
@@ -169,6 +179,7 @@ def refuse_unsafe(settings: Mapping[str, Any]) -> None:
 
     Raises ImproperlyConfigured with the sentence that tells the operator what to set.
     """
+    brokers = [_servers(name, settings[name]) for name in ("BROKER_URL", "TASKS_BROKER_URL", "READ_BROKER_URL")]
     if settings["DEBUG"]:
         return
     if settings["SECRET_KEY"] == DEFAULT_SECRET_KEY:
@@ -180,13 +191,18 @@ def refuse_unsafe(settings: Mapping[str, Any]) -> None:
         raise ImproperlyConfigured(
             "ALLOWED_HOSTS is empty. Set it to the host names that clients use, separated by commas."
         )
-    urls = [settings[name] for name in ("BROKER_URL", "TASKS_BROKER_URL", "READ_BROKER_URL")]
-    brokers = [url for url in urls if url.startswith("amqp")]
-    found = [broker for url in brokers for broker in addresses(url)]
-    if any((broker.user or "guest") == "guest" and broker.host not in LOOPBACK for broker in found):
+    if any(server.host not in LOOPBACK and server.user in {"", "guest"} for servers in brokers for server in servers):
         raise ImproperlyConfigured(
             "BROKER_URL uses RabbitMQ's user 'guest' off loopback. Make a user of its own (ops/README.md) and name it."
         )
+
+
+def _servers(name: str, url: str) -> list[Address]:
+    """The nodes of a RabbitMQ; none for files. Raises ImproperlyConfigured."""
+    try:
+        return addresses(url) if url.startswith("amqp") else []
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} cannot be read. {ENCODED}") from None
 
 
 def refuse_malformed(settings: Mapping[str, Any]) -> None:
@@ -209,8 +225,15 @@ def refuse_malformed(settings: Mapping[str, Any]) -> None:
             raise ImproperlyConfigured(
                 "WEBHOOK_ALLOWED_NETWORKS must be networks such as 10.1.0.0/16, separated by commas or spaces."
             ) from None
-    url = settings["CONSUMER_WEBHOOK_URL"]
-    if url and not re.fullmatch(r"https?://[^/\s]+(/\S*)?", url):
+    if any("/" in host for host in settings["ALLOWED_HOSTS"]):
         raise ImproperlyConfigured(
-            "CONSUMER_WEBHOOK_URL must be a URL such as https://consumer.example/webhooks/events."
+            "ALLOWED_HOSTS must be host names alone, such as producer.example, without https://."
         )
+    examples = {
+        "PUBLIC_URL": "https://producer.example",
+        "PROBLEM_TYPE_BASE": "https://producer.example/problems/",
+        "CONSUMER_WEBHOOK_URL": "https://consumer.example/webhooks/events",
+    }
+    for name, example in examples.items():
+        if settings[name] and not re.fullmatch(r"https?://[^/\s]+(/\S*)?", settings[name]):
+            raise ImproperlyConfigured(f"{name} must be a URL such as {example}.")

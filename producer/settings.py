@@ -29,7 +29,7 @@ SECRET_KEY_FALLBACKS = environment.words("SECRET_KEY_FALLBACKS")
 ALLOWED_HOSTS = environment.words("ALLOWED_HOSTS", default="127.0.0.1,localhost,[::1]" if DEBUG else "")
 CSRF_TRUSTED_ORIGINS = environment.words("CSRF_TRUSTED_ORIGINS")
 # The base of the URLs that we hand out (Location is relative; problem types and receipts are absolute).
-PUBLIC_URL = env.str("PUBLIC_URL", default="http://127.0.0.1:8000").rstrip("/")
+PUBLIC_URL = (env.str("PUBLIC_URL", default="") or "http://127.0.0.1:8000").rstrip("/")
 
 environment.refuse_unsafe(globals())
 
@@ -185,7 +185,7 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "transactions.exceptions.problem_handler",
     "UNAUTHENTICATED_USER": None,
 }
-PROBLEM_TYPE_BASE = env.str("PROBLEM_TYPE_BASE", default=f"{PUBLIC_URL}/problems/")
+PROBLEM_TYPE_BASE = env.str("PROBLEM_TYPE_BASE", default="") or f"{PUBLIC_URL}/problems/"
 # Bytes; larger bodies are refused before they are read.
 MAX_BODY_BYTES = 64 * 1024
 MAX_BATCH_BODY_BYTES = 2 * 1024 * 1024
@@ -209,10 +209,12 @@ READ_BROKER_TRANSPORT_URL = environment.broker(READ_BROKER_URL)[0]
 
 # --- The outbox ------------------------------------------------------------------------------------------------------
 # Where a relay listens for wake-ups: a DATABASES entry, or None where LISTEN would be lost in a pool.
-OUTBOX_LISTEN_DATABASE = environment.database(DATABASE_DIRECT_URL) if DATABASE_DIRECT_URL else None
+OUTBOX_LISTEN_DATABASE = (
+    environment.database(DATABASE_DIRECT_URL, name="DATABASE_DIRECT_URL") if DATABASE_DIRECT_URL else None
+)
 if not DATABASE_POOLED and not DATABASE_DIRECT_URL:
     OUTBOX_LISTEN_DATABASE = DATABASES["default"]
-OUTBOX_SOURCE = env.str("OUTBOX_SOURCE", default="urn:producer")
+OUTBOX_SOURCE = env.str("OUTBOX_SOURCE", default="") or "urn:producer"
 OUTBOX_WIRE_FORMAT = environment.choice("OUTBOX_WIRE_FORMAT", "celery", ["celery", "cloudevents"])
 OUTBOX_ROUTES = {
     "transactions": {

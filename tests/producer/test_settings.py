@@ -65,6 +65,9 @@ def test_a_complete_production_environment_starts():
         ({"OUTBOX_FALLBACK_AFTER_SECONDS": "nan"}, "OUTBOX_FALLBACK_AFTER_SECONDS"),
         ({"ADMIN_SECOND_FACTOR": "enabled"}, "ADMIN_SECOND_FACTOR must be true or false"),
         ({"HTTPS_ONLY": "ture"}, "HTTPS_ONLY must be true or false"),
+        ({"PUBLIC_URL": "producer.example"}, "PUBLIC_URL must be a URL such as https://"),
+        ({"PROBLEM_TYPE_BASE": "/problems/"}, "PROBLEM_TYPE_BASE must be a URL"),
+        ({"ALLOWED_HOSTS": "https://producer.example"}, "ALLOWED_HOSTS must be host names alone"),
     ],
     ids=str,
 )
@@ -83,8 +86,35 @@ def test_an_empty_number_word_or_switch_is_the_default():
     assert code == 0 and output.startswith("True ins"), output
 
 
+def test_an_empty_address_is_the_default():
+    code, output = start("print(s.PUBLIC_URL, s.PROBLEM_TYPE_BASE)", PUBLIC_URL="", PROBLEM_TYPE_BASE="")
+    assert code == 0 and output == "http://127.0.0.1:8000 http://127.0.0.1:8000/problems/\n", output
+
+
 def test_no_refusal_repeats_a_secret():
     assert "c2VjcmV0" not in start(RESULT_WEBHOOK_SECRETS="whsec_c2VjcmV0!")[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "scheme"),
+    [
+        ("DATABASE_URL", "postgres"),
+        ("DATABASE_DIRECT_URL", "postgres"),
+        ("DATABASE_REPLICA_URL", "postgres"),
+        ("BROKER_URL", "amqp"),
+        ("TASKS_BROKER_URL", "amqps"),
+    ],
+)
+def test_a_password_that_ends_the_url_is_told_by_name_and_not_shown(name, scheme):
+    code, output = start(**{name: f"{scheme}://app:hunter/2@db.example/producer"})
+    assert code != 0 and f"ImproperlyConfigured: {name} cannot be read" in output and "%2F" in output
+    assert "hunter" not in output
+
+
+def test_a_secret_may_begin_with_any_character():
+    """One in fifty of Django's own begins so."""
+    code, output = start(SECRET_KEY="$" + "x" * 50)
+    assert code == 0 and " $xx " in output, output
 
 
 def test_guest_is_fine_on_loopback():
