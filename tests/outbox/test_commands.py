@@ -37,6 +37,12 @@ def test_relay_once_takes_a_batch_size(fake, add):
     assert "claimed=1 " in run("relay", "--once", "--batch", "1")
 
 
+@pytest.mark.parametrize("number", ["0", "-1"])
+def test_a_batch_of_nothing_is_refused(db, number):
+    with pytest.raises(CommandError, match="1 or more"):
+        run("relay", "--once", "--batch", number)
+
+
 def test_relay_once_fails_when_no_channel_works(fake, add):
     add()
     fake.answer = lambda events: Outcome(trouble=PublishError("away"))

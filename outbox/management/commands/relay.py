@@ -5,7 +5,7 @@ import time
 from types import FrameType
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, InterfaceError, close_old_connections, connection
 
 from outbox.heartbeat import Heart
@@ -30,6 +30,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Runs until told to stop; a database that is away is waited for."""
+        if options["batch"] is not None and options["batch"] < 1:
+            # The database's refusal would look like one that is away, for ever.
+            raise CommandError("--batch must be 1 or more.")
         if options["once"]:
             counts = run_once(limit=options["batch"])
             self.stdout.write(self._line(counts))
