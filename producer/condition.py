@@ -64,5 +64,5 @@ def database_away(reason: str) -> Condition:
         "PostgreSQL does not answer. The API answers 503; clients repeat; nothing that got a 2xx is lost.",
         "Start PostgreSQL or mend the way to it. Everything goes on by itself.",
         reason,
-        "databaseslow",
+        "databaseaway",
     )

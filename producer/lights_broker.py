@@ -41,7 +41,7 @@ def broker(scene: Scene) -> list[Condition]:
                 if webhook.disabled
                 else "Start the Consumer's web process, or correct CONSUMER_WEBHOOK_URL or CONSUMER_WEBHOOK_SECRETS.",
                 f"failing for {webhook.failing_seconds:.0f} s" if webhook.failing_seconds else "works",
-                "fallbackaway",
+                "fallbackdisabled" if webhook.disabled else "fallbackaway",
             )
         )
     return found

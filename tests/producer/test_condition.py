@@ -52,10 +52,11 @@ def test_the_broker_light_is_red_while_its_channel_fails_and_says_why():
 
 def test_the_fallback_light_is_amber_while_it_fails_and_red_when_the_consumer_said_gone():
     state = ChannelState.objects.create(name="webhook", failing_since=database_now() - timedelta(seconds=9))
-    assert lights()["fallback"].level == "warn"
+    assert (lights()["fallback"].level, lights()["fallback"].docs_anchor) == ("warn", "fallbackaway")
     state.disabled = True
     state.save()
     assert lights()["fallback"].level == "bad" and "enable" in lights()["fallback"].remedy
+    assert lights()["fallback"].docs_anchor == "fallbackdisabled"
 
 
 def test_waiting_events_turn_amber_then_red_with_their_age(settings):
@@ -104,7 +105,7 @@ def test_a_database_that_is_away_is_one_red_light_and_no_exception(monkeypatch):
 
     monkeypatch.setattr(condition, "LOOKS", [away])
     (light,) = condition.current()
-    assert light.id == "database" and light.level == "bad"
+    assert (light.id, light.level, light.docs_anchor) == ("database", "bad", "databaseaway")
 
 
 def test_the_price_is_bounded_whatever_waits(django_assert_max_num_queries):
