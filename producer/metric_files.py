@@ -97,6 +97,10 @@ def _retire(folder: Path) -> None:
             gone[host] = _gone(folder, host)
         if not gone[host] and (host != _HOST or not pid.isdecimal() or _alive(int(pid))):
             continue
+        if not path.stat().st_size:
+            # Of a process that was killed as it made the file. Nothing was counted; and to read it would end whoever starts.
+            path.unlink()
+            continue
         total = MmapedDict(str(folder / f"{kind}_{_HOST}+{RETIRED}.db"))
         try:
             for key, value, timestamp, _ in MmapedDict.read_all_values_from_file(str(path)):

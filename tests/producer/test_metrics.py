@@ -176,6 +176,12 @@ def test_a_full_folder_ends_nobody_and_is_said_to_be_full(tmp_path):
     assert len(list((elsewhere / "uncounted-metrics").glob("counter_*.db"))) == 1
 
 
+def test_a_process_that_was_killed_as_it_made_its_file_ends_nobody_who_starts_later(tmp_path):
+    (tmp_path / f"counter_{metric_files._HOST}+999999999.db").write_bytes(b"")
+    with metric_files.settled(tmp_path):
+        assert not list(tmp_path.glob("*.db"))
+
+
 def test_a_living_process_keeps_its_file(tmp_path, monkeypatch):
     (tmp_path / f"counter_{metric_files._HOST}+{os.getpid()}.db").write_bytes(b"")
     with metric_files.settled(tmp_path):
