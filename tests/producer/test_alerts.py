@@ -18,7 +18,7 @@ OPS = ROOT / "ops"
 RULES = yaml.safe_load((OPS / "prometheus" / "alerts.yml").read_text())["groups"][0]["rules"]
 DASHBOARD = json.loads((OPS / "grafana" / "producer.json").read_text())
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
-WORDS = {"sum", "rate", "by", "le", "histogram_quantile", "increase", "time", "max", "min", "up"}
+WORDS = {"absent", "or", "sum", "rate", "by", "le", "histogram_quantile", "increase", "time", "max", "min", "up"}
 
 
 def anchors():
