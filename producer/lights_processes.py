@@ -11,6 +11,9 @@ DATABASE_SLOW_SECONDS, DATABASE_BAD_SECONDS = 0.25, 1.0
 CLOCK_OFF_SECONDS, CLOCK_BAD_SECONDS = 5.0, 60.0
 
 
+KINDS = ("beat", "worker", "results-worker", "relay")
+
+
 def database(scene: Scene) -> list[Condition]:
     _, offset, seconds = scene.clock
     processes = scene.alive
@@ -43,7 +46,7 @@ def database(scene: Scene) -> list[Condition]:
 
 def processes(scene: Scene) -> list[Condition]:
     known = scene.processes
-    alive = {kind: [p for p in known if p.kind == kind and p.alive] for kind in ("beat", "worker", "relay")}
+    alive = {kind: [p for p in known if p.kind == kind and p.alive] for kind in KINDS}
     silent = {kind: min([p.silent_seconds for p in known if p.kind == kind], default=None) for kind in alive}
     cut_off = [worker for worker in alive["worker"] if worker.note]
     return [
@@ -65,6 +68,16 @@ def processes(scene: Scene) -> list[Condition]:
             "Start a worker. If one runs, look at RabbitMQ and at its log.",
             _seen(alive["worker"], silent["worker"]),
             "workersdead",
+        ),
+        Condition(
+            "results_worker",
+            # One that reads `producer.tasks.v1` too is a worker and no results-worker: where there never was any, none is missed.
+            "ok" if alive["results-worker"] or silent["results-worker"] is None else "warn",
+            "Workers of the second door",
+            "Results that the Consumer sends by RabbitMQ wait there. Those that it posts are taken in as ever.",
+            "Start a worker that reads producer.results.v1. To run without one, end it with TERM: then it is not missed.",
+            _seen(alive["results-worker"], silent["results-worker"]),
+            "resultsworkersdead",
         ),
         Condition(
             "relay",

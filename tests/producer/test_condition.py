@@ -145,6 +145,19 @@ def test_workers_of_the_second_door_do_not_hide_that_nobody_applies_results():
     assert lights()["worker"].level == "bad" and lights()["worker"].value == "silent for 11 s"
 
 
+def test_workers_of_the_second_door_are_missed_when_they_died_and_only_where_there_was_one():
+    assert (lights()["results_worker"].level, lights()["results_worker"].value) == ("ok", "none")
+    heart = Heart("results-worker")
+    heart.beat()
+    assert (lights()["results_worker"].level, lights()["results_worker"].value) == ("ok", "1 alive")
+    ProcessState.objects.filter(kind="results-worker").update(seen_at=database_now() - timedelta(hours=30))
+    heartbeat.forget()
+    assert (lights()["results_worker"].level, lights()["results_worker"].docs_anchor) == ("warn", "resultsworkersdead")
+    assert lights()["worker"].level == "ok"
+    heart.stop()
+    assert lights()["results_worker"].level == "ok"
+
+
 def test_workers_that_are_cut_off_are_amber():
     ProcessState.objects.filter(kind="worker").update(note="takes no messages: busy, or cut off from the broker")
     assert lights()["worker"].level == "warn" and "cut off" in lights()["worker"].meaning

@@ -39,14 +39,17 @@ def beaten(monkeypatch):
     monkeypatch.setattr(worker_heart.time, "sleep", pause)
     monkeypatch.setattr(worker_heart, "connections", SimpleNamespace(close_all=lambda: None))
 
-    def beaten(queues):
+    def beaten(queues, stopping=()):
         its = Celery("a worker", task_create_missing_queues=False, set_as_current=False)
         its.conf.task_queues = app.conf.task_queues
         # What `-Q` does, and what its absence leaves.
         its.amqp.queues.select(queues)
+        heart = WorkerHeart()
         with pytest.raises(OverError):
-            WorkerHeart().start(sender=SimpleNamespace(app=its))
-        return ProcessState.objects.get()
+            heart.start(sender=SimpleNamespace(app=its))
+        for signal in stopping:
+            getattr(heart, signal)(sender=None)
+        return ProcessState.objects.first()
 
     return beaten
 
@@ -66,3 +69,17 @@ def test_its_kind_is_told_by_the_queues_that_it_reads(beaten, queues, kind, clie
     found = scrape(client)
     alive = {name: found[("processes_alive", name)] for name in ("worker", "results-worker")}
     assert alive == {"worker": 0, "results-worker": 0} | {kind: 1}
+
+
+@pytest.mark.parametrize(
+    ("queue", "stopping", "missed"),
+    [
+        (topology.RESULT_QUEUE, ["told", "ended"], False),
+        # By an error of its own.
+        (topology.RESULT_QUEUE, ["ended"], True),
+        # Somebody must apply results, whoever told this one to stop.
+        (topology.TASK_QUEUE, ["told", "ended"], True),
+    ],
+)
+def test_a_worker_of_the_second_door_that_is_told_to_stop_is_not_missed(beaten, queue, stopping, missed):
+    assert (beaten([queue], stopping) is not None) == missed
