@@ -61,6 +61,14 @@ def test_a_verb_without_rows_or_with_two_kinds_says_what_to_name():
 
 
 @pytest.mark.parametrize("verb", ["reapply", "discard"])
+def test_a_misspelt_id_is_told_and_nothing_is_changed(verb):
+    make("a", "unmatched")
+    with pytest.raises(CommandError, match="Not in the inbox: misspelt"):
+        call_command("inbox", verb, "a", "misspelt", "--reason", "x")
+    assert InboxMessage.objects.get().state == "unmatched"
+
+
+@pytest.mark.parametrize("verb", ["reapply", "discard"])
 def test_a_verb_is_written_to_the_audit_log_with_its_reason(capsys, caplog, verb):
     make("a", "dead"), make("b", "dead"), make("c", "dead")
     with caplog.at_level("INFO", logger="webhooks.audit"):

@@ -52,8 +52,11 @@ class Command(BaseCommand):
             raise CommandError("Either webhook-ids or --state.")
         if not state and not names:
             raise CommandError("Name at least one webhook-id (see the admin), or use --state.")
-        rows = _all_in(state) if state else InboxMessage.objects.filter(webhook_id__in=names)
-        self._change(options, list(rows.values_list("id", "webhook_id")))
+        found = _all_in(state) if state else InboxMessage.objects.filter(webhook_id__in=names)
+        rows = list(found.values_list("id", "webhook_id"))
+        if unknown := sorted({*names} - {name for _, name in rows}):
+            raise CommandError(f"Not in the inbox: {', '.join(unknown)}. Nothing was changed.")
+        self._change(options, rows)
 
     def _change(self, options: dict[str, Any], rows: list[tuple[int, str]]) -> None:
         """In batches, each a transaction with a line in the audit log."""
