@@ -10,7 +10,7 @@ from outbox import context, database_errors
 CONTEXT = (
     *("request_id", "event_id", "transaction_id", "webhook_id", "client", "task", "door", "state"),
     *("reason", "channel", "relay", "wakeup", "events", "returned", "error", "process_name", "queues", "count"),
-    *("method", "route", "status", "milliseconds", "light", "folder", "partition"),
+    *("method", "route", "status", "milliseconds", "light", "folder", "partition", "part"),
     # What people did by hand: which verb, to what, who, how many rows it changed.
     *("verb", "object", "by", "changed", "event_ids", "webhook_ids", "user_id", "key_id", "direction", "kind"),
 )
