@@ -1,8 +1,11 @@
 """Gunicorn for both web servers, Producer and Consumer; the address comes from the command line."""
 
+import contextlib
 import gc
 import json
 import os
+import socket
+import threading
 import time
 import uuid
 from http import HTTPStatus
@@ -12,6 +15,7 @@ from typing import Any
 from gunicorn import util
 from gunicorn.glogging import Logger
 from gunicorn.http.message import Request
+from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import ThreadWorker
 
 # How long (seconds) a process whose threads are all busy leaves a new connection to the others. Shorter than a scheduler's
@@ -67,6 +71,34 @@ def should_close(request: Any) -> bool:
 Request.should_close = should_close
 
 
+# Seconds for a request to arrive in, and in which a client may be silent in the midst of one, or read nothing of its answer.
+# Gunicorn itself waits for ever: a client whose network ends then has a thread for good, and eight of them had all. Shorter: a
+# slow network cannot send a batch of 2 MiB.
+ARRIVAL_SECONDS, SILENCE_SECONDS = 30.0, 10.0
+arrival = threading.local()
+receive = SocketUnreader.chunk
+
+
+def receive_in_time(unreader: Any, size_hint: int | None = None) -> bytes:
+    """The next bytes of a request. A client that takes too long has hung up, and is told so; what it sent was no request."""
+    sock, silence = unreader.sock, unreader.sock.gettimeout() or SILENCE_SECONDS
+    left = getattr(arrival, "until", float("inf")) - time.monotonic()
+    try:
+        sock.settimeout(max(0.001, min(left, silence)))
+        data: bytes = receive(unreader, size_hint)
+    except TimeoutError:
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+        return b""
+    finally:
+        # Also for who sends the answer.
+        sock.settimeout(silence)
+    return data
+
+
+SocketUnreader.chunk = receive_in_time
+
+
 class DiscreetLogger(Logger):
     """Gunicorn's log, which says what is wrong with a request and repeats none of it: there are keys and account numbers in it.
 
@@ -94,6 +126,11 @@ class SharingWorker(ThreadWorker):
         super().__init__(*arguments, **options)
         self.requests = 0
         self.accept_again_at = 0.0
+
+    def handle(self, conn: Any) -> Any:
+        """One request, in a thread; its time begins with its first bytes."""
+        arrival.until = time.monotonic() + ARRIVAL_SECONDS
+        return super().handle(conn)
 
     def enqueue_req(self, conn: Any) -> None:
         """A request for a thread; when it took the last free one, the next connection is somebody else's for a moment."""

@@ -7,9 +7,12 @@ import selectors
 import socket
 import subprocess
 import sys
+import threading
 from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager, suppress
 from http import HTTPStatus
 from http.client import HTTPResponse
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -129,18 +132,36 @@ def app(environ, start):
 """
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    """Gunicorn with our settings before that application; its port, and the file of its log."""
-    (folder := tmp_path_factory.mktemp("app")).joinpath("nothing.py").write_text(APPLICATION)
+@contextmanager
+def serving(folder, settings, *options):
+    """Gunicorn before that application; its port, and the file of its log."""
+    (folder / "nothing.py").write_text(APPLICATION)
     port = free_port()
-    command = [sys.executable, "-m", "gunicorn", "-c", "ops/gunicorn.conf.py", "--bind", f"127.0.0.1:{port}"]
+    command = [sys.executable, "-m", "gunicorn", "-c", settings, "--bind", f"127.0.0.1:{port}", *options]
     with (log := folder / "log").open("wb") as stderr:
         process = subprocess.Popen([*command, "--pythonpath", str(folder), "nothing:app"], stderr=stderr)
     wait_for(lambda: answers(port), 20, "gunicorn answers")
     yield port, log
     process.terminate()
     process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("app"), "ops/gunicorn.conf.py") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory):
+    """One process with two threads, which waits twenty times less long; its port."""
+    (folder := tmp_path_factory.mktemp("app")).joinpath("conf.py").write_text(
+        Path("ops/gunicorn.conf.py")
+        .read_text()
+        .replace("ARRIVAL_SECONDS, SILENCE_SECONDS = 30.0, 10.0", "ARRIVAL_SECONDS, SILENCE_SECONDS = 1.5, 0.5")
+    )
+    with serving(folder, str(folder / "conf.py"), "--workers=1", "--threads=2") as (port, _):
+        yield port
 
 
 def answers(port):
@@ -185,6 +206,44 @@ def test_an_answer_that_keeps_the_connection_is_followed_by_the_next(served, pat
     kept = b"Connection: keep-alive" in said
     assert said.count(b"HTTP/1.1 401") == 1 + kept
     assert kept or (path == "/refuse" and (in_chunks or size > 32 * 1024))
+
+
+@pytest.mark.parametrize(
+    "begun", [b"G", b"GET / HTTP/1.1\r\nHos", b"POST /read HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{"]
+)
+def test_clients_that_fall_silent_in_a_request_have_a_thread_for_a_while_and_not_for_good(impatient, begun):
+    with ExitStack() as stack:
+        silent = [stack.enter_context(socket.create_connection(("127.0.0.1", impatient), 10)) for _ in range(4)]
+        for sock in silent:
+            sock.sendall(begun)
+        assert ask(impatient, b"GET /refuse HTTP/1.1\r\nHost: a\r\n\r\n").status == 401
+        # What they sent was no request, and gets no answer.
+        assert [sock.recv(100) for sock in silent] == [b""] * 4
+
+
+def test_a_client_that_goes_on_for_ever_is_ended_too(impatient):
+    with socket.create_connection(("127.0.0.1", impatient), 10) as sock:
+        sock.sendall(b"POST /read HTTP/1.1\r\nHost: a\r\nContent-Length: 999\r\n\r\n")
+        sock.settimeout(0.1)
+        for _ in range(100):
+            try:
+                if sock.recv(100) == b"":
+                    break
+            except TimeoutError:
+                with suppress(ConnectionError):
+                    sock.send(b" ")
+            except ConnectionError:
+                break
+        else:
+            raise AssertionError("still connected after ten seconds")
+
+
+def test_a_client_that_is_slow_but_in_time_is_answered(impatient):
+    with socket.create_connection(("127.0.0.1", impatient), 10) as sock:
+        for part in (b"POST /read HTTP/1.1\r\n", b"Host: a\r\nContent-Length: 3\r\n\r\n", b"a", b"b", b"c"):
+            sock.sendall(part)
+            threading.Event().wait(0.1)
+        assert sock.recv(100).startswith(b"HTTP/1.1 401")
 
 
 def ask(port, request):
