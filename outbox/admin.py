@@ -50,6 +50,9 @@ class ErrorFilter(TextFilter):
         """By substring."""
         if not self.value():
             return queryset
+        if "\0" in self.value():
+            # No text in PostgreSQL has it.
+            return queryset.none()
         return queryset.filter(state__in=[_State.PENDING, _State.DEAD], error__icontains=self.value())
 
 

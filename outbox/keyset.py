@@ -78,6 +78,9 @@ def _beyond(model: type[Model], order: list[str], cursor: str) -> Q | None:
 
     The first condition alone is what an index answers; the others only break its ties.
     """
+    if "\0" in cursor:
+        # A text field takes it, and PostgreSQL does not.
+        return None
     try:
         given = cursor.split(SEPARATOR)
         values = [

@@ -71,7 +71,12 @@ class ReasonFilter(TextFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[InboxMessage]) -> QuerySet[InboxMessage]:
         """By substring."""
-        return queryset.filter(state__in=_TROUBLED, reason__icontains=self.value()) if self.value() else queryset
+        if not self.value():
+            return queryset
+        if "\0" in self.value():
+            # No text in PostgreSQL has it.
+            return queryset.none()
+        return queryset.filter(state__in=_TROUBLED, reason__icontains=self.value())
 
 
 def _reapply(press: Press) -> Outcome:
