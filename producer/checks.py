@@ -1,5 +1,6 @@
 """System checks with ids and hints, one for each misconfiguration that would only show at night."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -162,7 +163,8 @@ def encrypted_on_the_way(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """producer.W006: passwords, account numbers and amounts in the clear between machines."""
     open_ways = []
     if connection.vendor == "postgresql" and _leaves_the_machine(settings.DATABASE_URL):
-        mode = connection.settings_dict["OPTIONS"].get("sslmode", "prefer")
+        # As libpq takes it where the URL names none.
+        mode = connection.settings_dict["OPTIONS"].get("sslmode") or os.environ.get("PGSSLMODE") or "prefer"
         if mode not in {"verify-ca", "verify-full"}:
             open_ways.append(f"DATABASE_URL (sslmode is {mode}; add ?sslmode=verify-full&sslrootcert=/path/ca.pem)")
     names = ["BROKER_URL", "TASKS_BROKER_URL"]

@@ -1,6 +1,9 @@
 """The whole system with TLS to the database and to the broker; whoever cannot show the right certificate gets nothing."""
 
 import json
+import os
+import subprocess
+import sys
 
 import psycopg2
 import pytest
@@ -9,7 +12,7 @@ from producer import env as environment
 from tests.certificates import Authority
 from tests.private_postgres import PrivatePostgres
 from tests.private_rabbitmq import PrivateRabbitMQ
-from tests.stack import Stack, wait_for
+from tests.stack import ROOT, Stack, wait_for
 
 pytestmark = [pytest.mark.postgres, pytest.mark.rabbitmq, pytest.mark.processes, pytest.mark.timeout(300)]
 
@@ -61,6 +64,20 @@ def test_nothing_goes_in_the_clear_and_everything_arrives(stack, broker):
     assert len(connections) > 3 and all(connections)
     sent_by = "SELECT DISTINCT channel FROM outbox_outboxmessage WHERE state = 'published'"
     assert stack.sql(sent_by) == [("broker",)]
+
+
+def test_what_the_url_leaves_out_is_taken_from_the_environment(postgres, authority, tmp_path):
+    """As ops/kubernetes/production says it."""
+    other = Authority(tmp_path, "other")
+    code = "import sys; from django.db import connection as c; c.cursor().execute('SELECT 1'); print(c.connection.info.ssl_in_use)"
+    told = []
+    for ca in (authority.ca, other.ca):
+        settings = {"DATABASE_URL": postgres.url, "PGSSLMODE": "verify-full", "PGSSLROOTCERT": str(ca), "DEBUG": "true"}
+        command = [sys.executable, "manage.py", "shell", "--no-imports", "-c", code]
+        env = {**os.environ, **settings, "DJANGO_SETTINGS_MODULE": "producer.settings"}
+        done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        told.append(done.stdout.strip() or done.stderr.strip().splitlines()[-1])
+    assert told[0] == "True" and "certificate verify failed" in told[1], told
 
 
 def test_a_database_with_a_certificate_of_somebody_else_is_not_talked_to(postgres, authority, tmp_path):

@@ -61,8 +61,19 @@ def test_where_the_results_worker_reads_is_looked_at_too(settings):
     assert told.msg.startswith("What is sent by READ_BROKER_URL")
 
 
-@pytest.mark.parametrize(("mode", "told"), [(None, 1), ("require", 1), ("verify-full", 0)])
-def test_a_database_elsewhere_that_anybody_could_stand_in_for_is_told(settings, monkeypatch, mode, told):
+@pytest.mark.parametrize(
+    ("mode", "of_libpq", "told"),
+    [
+        (None, None, 1),
+        ("require", None, 1),
+        ("verify-full", None, 0),
+        (None, "verify-full", 0),
+        ("require", "verify-full", 1),
+    ],
+)
+def test_a_database_elsewhere_that_anybody_could_stand_in_for_is_told(settings, monkeypatch, mode, of_libpq, told):
+    if of_libpq:
+        monkeypatch.setenv("PGSSLMODE", of_libpq)
     settings.DATABASE_URL, settings.BROKER_URL, settings.TASKS_BROKER_URL = (
         "postgres://a@db.example/b",
         "amqp://127.0.0.1//",

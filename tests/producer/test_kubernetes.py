@@ -180,6 +180,34 @@ def test_new_code_waits_until_the_schema_is_new_and_then_starts():
     assert ended.value.code == 1, "a code other than 0 goes on waiting"
 
 
+def of_production(kind):
+    (found,) = [m.values[0] for m in MANIFESTS if m.id.startswith("production/") and m.values[0]["kind"] == kind]
+    return found
+
+
+def test_in_production_the_database_has_a_certificate_for_the_pool_and_the_broker_listens_by_tls_alone():
+    pool = of_production("Pooler")["metadata"]["name"]
+    assert {pool, f"{pool}.producer.svc"} <= {*of_production("Cluster")["spec"]["certificates"]["serverAltDNSNames"]}
+    assert of_production("RabbitmqCluster")["spec"]["tls"] == {
+        "secretName": "producer-mq-tls",
+        "disableNonTLSListeners": True,
+    }
+    _, broker = of_production("NetworkPolicy")["spec"]["egress"]
+    assert broker["ports"] == [{"port": 5671}]
+
+
+def test_the_commands_of_the_readme_make_a_certificate_that_is_good_for_the_host_it_names(tmp_path):
+    readme = (FOLDER / "README.md").read_text()
+    commands = re.search(r"```sh\n(openssl req -x509.*?)```", readme, re.S)[1].replace("rsa:3072", "rsa:2048")
+    subprocess.run(["bash", "-ec", commands], cwd=tmp_path, capture_output=True, timeout=60, check=True)
+    (host,) = set(re.findall(r"amqps://\S+@([^:]+):5671", readme))
+    verified = subprocess.run(
+        ["openssl", "verify", "-CAfile", "ca.crt", "-verify_hostname", host, "tls.crt"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert verified.returncode == 0, verified.stderr
+
+
 def test_the_results_worker_reads_in_one_virtual_host_and_wakes_in_the_other():
     (worker,) = [m.values[0] for m in of_kind("Deployment") if m.values[0]["metadata"]["name"] == "results-worker"]
     env = {variable["name"]: variable["value"].split("/")[-1] for variable in pod_of(worker)["containers"][0]["env"]}
@@ -204,6 +232,24 @@ def test_what_it_scales_by_is_a_number_of_the_database_and_its_target_exists(man
     assert manifest["spec"]["scaleTargetRef"]["name"] in deployments
 
 
+def knows_whom_it_talks_to(rendered, pods):
+    """Every container has the authorities where the settings look for them, and of the Secrets no key."""
+    (settings,) = [
+        manifest["data"]
+        for manifest in rendered
+        if manifest["kind"] == "ConfigMap" and "ALLOWED_HOSTS" in manifest["data"]
+    ]
+    assert settings["PGSSLMODE"] == "verify-full"
+    files = {settings["PGSSLROOTCERT"], settings["BROKER_CA_FILE"]}
+    for pod in pods:
+        (volume,) = [volume for volume in pod["volumes"] if volume["name"] == "authorities"]
+        items = [item for source in volume["projected"]["sources"] for item in source["secret"]["items"]]
+        assert {item["key"] for item in items} == {"ca.crt"}
+        for container in [*pod["containers"], *pod.get("initContainers", [])]:
+            (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == "authorities"]
+            assert {f"{mount['mountPath']}/{item['path']}" for item in items} == files
+
+
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl renders the overlays; it is not installed")
 @pytest.mark.parametrize("overlay", ["trial", "production"])
 def test_the_overlay_renders_to_good_manifests(overlay):
@@ -220,6 +266,8 @@ def test_the_overlay_renders_to_good_manifests(overlay):
     assert with_pods.keys() == PODS
     pods = [pod_of(manifest) for manifest in with_pods.values()]
     assert all(pod["containers"][0]["image"].startswith("registry.example/producer-app:") for pod in pods)
+    if overlay == "production":
+        knows_whom_it_talks_to(rendered, pods)
     labels = {name: template_of(manifest)["metadata"]["labels"] for name, manifest in with_pods.items()}
     policies = [manifest for manifest in rendered if manifest["kind"] == "NetworkPolicy"]
     assert selected_by_policies(labels, policies) == POLICIES
