@@ -71,7 +71,7 @@ def should_close(request: Any) -> bool:
 Request.should_close = should_close
 
 
-# Seconds for a request to arrive in, and in which a client may be silent in the midst of one, or read nothing of its answer.
+# Seconds for a request to arrive in, or an answer to be read; and in which a client may be silent in the midst of a request.
 # Gunicorn itself waits for ever: a client whose network ends then has a thread for good, and eight of them had all. Shorter: a
 # slow network cannot send a batch of 2 MiB.
 ARRIVAL_SECONDS, SILENCE_SECONDS = 30.0, 10.0
@@ -81,18 +81,18 @@ receive = SocketUnreader.chunk
 
 def receive_in_time(unreader: Any, size_hint: int | None = None) -> bytes:
     """The next bytes of a request. A client that takes too long has hung up, and is told so; what it sent was no request."""
-    sock, silence = unreader.sock, unreader.sock.gettimeout() or SILENCE_SECONDS
+    sock, before = unreader.sock, unreader.sock.gettimeout()
     left = getattr(arrival, "until", float("inf")) - time.monotonic()
     try:
-        sock.settimeout(max(0.001, min(left, silence)))
+        sock.settimeout(max(0.001, min(left, before or SILENCE_SECONDS, SILENCE_SECONDS)))
         data: bytes = receive(unreader, size_hint)
     except TimeoutError:
         with contextlib.suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)
         return b""
     finally:
-        # Also for who sends the answer.
-        sock.settimeout(silence)
+        # For who sends the answer: so long may each part of it take as a whole, however steadily the client reads.
+        sock.settimeout(before or ARRIVAL_SECONDS)
     return data
 
 

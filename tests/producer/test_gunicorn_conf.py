@@ -120,9 +120,12 @@ REFUSED = {
 }
 
 
-# Refuses without a look at the body, reads it, or fails.
+# Refuses without a look at the body, reads it, says more than any buffer holds, or fails.
 APPLICATION = """
 def app(environ, start):
+    if environ["PATH_INFO"] == "/much":
+        start("200 OK", [("Content-Length", "50000000")])
+        return [b" " * 50000000]
     if environ["PATH_INFO"] == "/read":
         environ["wsgi.input"].read()
     elif environ["PATH_INFO"] != "/refuse":
@@ -219,6 +222,14 @@ def test_clients_that_fall_silent_in_a_request_have_a_thread_for_a_while_and_not
         assert ask(impatient, b"GET /refuse HTTP/1.1\r\nHost: a\r\n\r\n").status == 401
         # What they sent was no request, and gets no answer.
         assert [sock.recv(100) for sock in silent] == [b""] * 4
+
+
+def test_clients_that_read_no_answer_have_a_thread_for_a_while_and_not_for_good(impatient):
+    with ExitStack() as stack:
+        for _ in range(4):
+            deaf = stack.enter_context(socket.create_connection(("127.0.0.1", impatient), 10))
+            deaf.sendall(b"GET /much HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert ask(impatient, b"GET /refuse HTTP/1.1\r\nHost: a\r\n\r\n").status == 401
 
 
 def test_a_client_that_goes_on_for_ever_is_ended_too(impatient):
