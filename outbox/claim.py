@@ -40,6 +40,9 @@ LATE_COMMIT_SECONDS = 5.0
 # wants to discard it need not wait for its due time, which is no lease then.
 LEFT_BEHIND = UUID(int=0)
 
+# Events moved back from the future in one statement.
+RECALLED_TOGETHER = 5000
+
 # Events given up at once that are logged one by one; a whole batch of them has one cause.
 GIVEN_UP_LOGGED = 10
 
@@ -313,6 +316,16 @@ def discard(ids: Collection[UUID], reason: str) -> int:
         )
         _release_parked(set(_of(ids).values_list("key", flat=True)))
     return changed
+
+
+def recall() -> int:
+    """Lets waiting events look again that are due later than any can be: the database's clock was ahead, and was set back.
+
+    Some at a time; returns how many. No verb of an operator moves what is pending.
+    """
+    farthest = 2 * max(settings.OUTBOX_LEASE_SECONDS, settings.OUTBOX_BACKOFF_CAP_SECONDS)
+    ahead = OutboxMessage.objects.filter(state=_WAITING, due_at__gt=Now() + timedelta(seconds=farthest))
+    return _of(ahead.order_by("due_at").values_list("id", flat=True)[:RECALLED_TOGETHER]).update(due_at=Now())
 
 
 def _release_parked(keys: Collection[str]) -> None:

@@ -27,6 +27,9 @@ PROBE_BATCH = 20
 # A failing channel is asked again after OUTBOX_PROBE_SECONDS, then half as often each time up to this (seconds). With a
 # relay's tick and the greeting it is found within 5 s of its recovery.
 PROBE_CAP_SECONDS = 3.0
+# No probe is put off for longer (seconds). One that stands beyond it was noted by a clock of the database's that was ahead and
+# is set back: it is due now, or nothing would go out until that time has come again.
+FARTHEST_PROBE_SECONDS = 600.0
 # How long a broker may take to greet before a probe batch is risked on it (seconds). The fallback's traffic waits
 # meanwhile, and a frozen broker takes all of it; too short and a distant one is never found again.
 GREETING_SECONDS = 1.0
@@ -77,7 +80,7 @@ def choose(limit: int) -> Choice:
         if state.disabled:
             continue
         now = now or database_now()
-        due = state.retry_at is None or state.retry_at <= now
+        due = state.retry_at is None or not now < state.retry_at <= now + timedelta(seconds=FARTHEST_PROBE_SECONDS)
         if due and _worth_a_probe(publisher, now) and _take_probe(publisher.name, now, seconds):
             if _greets(publisher):
                 return _half_open(publisher, most, seconds)
@@ -152,8 +155,9 @@ def _pending() -> QuerySet[OutboxMessage]:
 def _take_probe(name: str, now: datetime, seconds: float) -> bool:
     """One relay gets the probe: the conditional UPDATE decides. A prober that dies frees it after the publish timeout."""
     next_try = now + timedelta(seconds=seconds + settings.OUTBOX_PROBE_SECONDS)
+    ahead = Q(retry_at__gt=now + timedelta(seconds=FARTHEST_PROBE_SECONDS))
     return bool(
-        ChannelState.objects.filter(Q(retry_at__lte=now) | Q(retry_at=None), name=name, disabled=False).update(
+        ChannelState.objects.filter(Q(retry_at__lte=now) | Q(retry_at=None) | ahead, name=name, disabled=False).update(
             retry_at=next_try
         )
     )
@@ -183,7 +187,8 @@ def failed(publisher: Publisher, error: PublishError) -> None:
         if error.retry_after_seconds is not None:
             wait = max(wait, error.retry_after_seconds)
         ChannelState.objects.filter(name=publisher.name).update(
-            failing_since=state.failing_since or now,
+            # Not in the future, where a clock that was ahead has put it: the fallback would wait for that.
+            failing_since=min(state.failing_since or now, now),
             retry_at=now + timedelta(seconds=wait),
             failures=F("failures") + 1,
             disabled=state.disabled or error.gone,

@@ -187,6 +187,17 @@ def requeue(ids: Iterable[UUID]) -> int:
     return changed
 
 
+def recall() -> int:
+    """For the clock: lets events look again that wait for a time that the database's clock, since set back, was ahead by.
+
+    Some at a time; returns how many.
+    """
+    changed = claim.recall()
+    if changed:
+        announce()
+    return changed
+
+
 def discard(ids: Iterable[UUID], reason: str) -> int:
     """Gives up waiting and dead events that no relay holds: dead, with `reason`, and no longer in the way of their key.
 

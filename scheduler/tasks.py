@@ -10,11 +10,13 @@ from django.db import DatabaseError, InterfaceError
 
 from outbox import heartbeat
 from outbox import prune as outbox_prune
+from outbox import services as outbox
 from outbox.relay import Horizon, run_once
 from outbox.ticks import found_nothing
 from transactions import idempotency
 from transactions.services import mark_overdue as mark_overdue_transactions
 from webhooks import prune as webhooks_prune
+from webhooks import services as webhooks
 from webhooks.services import apply_due
 
 log = logging.getLogger(__name__)
@@ -84,7 +86,14 @@ def prune(task: Any) -> dict[str, int]:
 
     Raises the first error of the database that any met, when all have had their turn.
     """
-    jobs = {"outbox": outbox_prune.prune_once, "inbox": webhooks_prune.prune_once, "keys": idempotency.prune_once}
+    jobs = {
+        "outbox": outbox_prune.prune_once,
+        "inbox": webhooks_prune.prune_once,
+        "keys": idempotency.prune_once,
+        # Beside retention, since it is as seldom: what a clock that was ahead has put off.
+        "events_recalled": outbox.recall,
+        "results_recalled": webhooks.recall,
+    }
     heartbeat.forget()
     total, errors = dict.fromkeys(jobs, 0), list[Exception]()
     for name, job in jobs.items():

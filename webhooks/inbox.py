@@ -27,6 +27,9 @@ BACKOFF_BASE_SECONDS, BACKOFF_CAP_SECONDS = 1.0, 300.0
 # A result that met a lock or a deadlock comes back after 1 to 3 s: shorter, and one locked transaction keeps a worker busy.
 BUSY_SECONDS = 2.0
 
+# Results moved back from the future in one statement.
+RECALLED_TOGETHER = 2000
+
 
 class WebhookIdReusedError(Exception):
     """The id was received before with other bytes; the first stands, these are kept as evidence."""
@@ -286,6 +289,19 @@ def release(claimed: Iterable[Claimed]) -> int:
     return InboxMessage.objects.filter(
         id__in=[row.id for row in batch], lease_token__in={row.token for row in batch}
     ).update(due_at=Now(), lease_token=None, attempts=F("attempts") - 1)
+
+
+def recall() -> int:
+    """Lets results look again now that are due later than any can be: the database's clock was ahead, and was set back.
+
+    Not the unmatched, which may wait for hours. Some at a time; returns how many.
+    """
+    farthest = 2 * max(settings.INBOX_LEASE_SECONDS, BACKOFF_BASE_SECONDS + BACKOFF_CAP_SECONDS)
+    late = InboxMessage.objects.filter(
+        state__in=[State.RECEIVED, State.FAILED], due_at__gt=Now() + timedelta(seconds=farthest)
+    )
+    ids = list(late.order_by("due_at").values_list("id", flat=True)[:RECALLED_TOGETHER])
+    return InboxMessage.objects.filter(id__in=ids, state__in=InboxMessage.WAITING).update(due_at=Now())
 
 
 def reapply(ids: Iterable[int]) -> int:

@@ -197,6 +197,11 @@ def reapply(ids: Iterable[int]) -> int:
     return changed
 
 
+def recall() -> int:
+    """For the clock: lets results look again that wait for a time that the database's clock, since set back, was ahead by."""
+    return inbox.recall()
+
+
 def discard(ids: Iterable[int], reason: str) -> int:
     """Gives waiting results up, with a reason; returns how many."""
     return inbox.discard(ids, reason)

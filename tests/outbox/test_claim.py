@@ -8,6 +8,8 @@ from django.db import transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from outbox import claim as claims
+from outbox import services
 from outbox.batch import Refusal
 from outbox.claim import LATE_COMMIT_SECONDS, PARK_SECONDS, abandon, claim, discard, release, requeue, settle
 from outbox.clock import database_now
@@ -55,6 +57,21 @@ def test_what_is_leased_is_not_claimed_again_until_the_lease_ends(add, expire_le
 def test_what_is_not_due_yet_is_left_alone(add):
     add(due_at=Now() + timedelta(minutes=1))
     assert not take().events
+
+
+def test_what_a_clock_that_was_ahead_has_put_off_is_claimed_once_it_is_recalled(add, settings, monkeypatch):
+    """The database's clock was an hour ahead; no verb of an operator moves what is pending."""
+    settings.OUTBOX_LEASE_SECONDS = 30
+    monkeypatch.setattr(claims, "RECALLED_TOGETHER", 1)
+    first, second = (
+        add("a", due_at=Now() + timedelta(hours=1)),
+        add("b", due_at=Now() + timedelta(hours=2), parked=True),
+    )
+    add("c", due_at=Now() + timedelta(seconds=settings.OUTBOX_BACKOFF_CAP_SECONDS), attempts=9, error="NO_ROUTE")
+    add("d", state="dead", due_at=Now() + timedelta(hours=1))
+    assert not take().events
+    assert [services.recall() for _ in range(3)] == [1, 1, 0]
+    assert ids(take()) == [first, second]
 
 
 class Tomorrow(datetime):

@@ -5,6 +5,7 @@ import time
 from datetime import timedelta
 
 import pytest
+from django.db.models.functions import Now
 
 from outbox import delivery, relay
 from outbox.clock import database_now
@@ -69,6 +70,21 @@ def failing(name, since, retry_in=60.0):
             "failures": 1,
         },
     )
+
+
+def test_after_the_databases_clock_was_set_back_no_probe_and_no_fallback_waits_for_it_to_come_again(channels, add):
+    """It was an hour ahead when the broker failed."""
+    broker, webhook = channels
+    add()
+    failing("broker", since=-3600, retry_in=3600)
+    choice = delivery.choose(LIMIT)
+    assert (choice.publisher, choice.probing) == (broker, True)
+    assert delivery.choose(LIMIT).publisher is None, "one probe at a time, all the same"
+    delivery.failed(broker, PublishError("still away"))
+    state = ChannelState.objects.get(name="broker")
+    assert state.failing_since <= database_now() and state.retry_at <= database_now() + timedelta(seconds=10)
+    ChannelState.objects.update(failing_since=Now() - timedelta(seconds=31), retry_at=Now() + timedelta(seconds=60))
+    assert delivery.choose(LIMIT).publisher is webhook
 
 
 def an_event(key="k", sequence=1):

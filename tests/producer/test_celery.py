@@ -93,6 +93,8 @@ def prune_with(monkeypatch):
         monkeypatch.setattr(tasks.outbox_prune, "prune_once", outbox)
         monkeypatch.setattr(tasks.webhooks_prune, "prune_once", inbox)
         monkeypatch.setattr(tasks.idempotency, "prune_once", keys)
+        monkeypatch.setattr(tasks.outbox, "recall", lambda: 0)
+        monkeypatch.setattr(tasks.webhooks, "recall", lambda: 0)
         tasks.prune()
 
     return run

@@ -498,6 +498,17 @@ def test_waiting_for_its_transaction_uses_up_no_attempts(txns, settings, monkeyp
     assert apply() == {"failed": 1}, "its first failure, and not its last"
 
 
+def test_what_a_clock_that_was_ahead_has_put_off_is_applied_once_it_is_recalled(results):
+    """The database's clock was an hour ahead when results came, or failed; an unmatched one may wait as long by right."""
+    results(3)
+    InboxMessage.objects.update(due_at=Now() + timedelta(hours=1))
+    InboxMessage.objects.filter(webhook_id="msg_1").update(state="failed")
+    InboxMessage.objects.filter(webhook_id="msg_2").update(state="unmatched")
+    assert not apply()
+    assert (services.recall(), services.recall()) == (2, 0)
+    assert apply() == {"applied": 2}
+
+
 def test_an_unmatched_result_is_looked_at_ever_more_seldom_until_its_day_is_over(settings):
     unknown = uuid.uuid4()
     record("msg_u", body_of(unknown), transaction_id=unknown)
