@@ -44,7 +44,10 @@ def read_bytes(request: HttpRequest, limit: int) -> bytes:
         except RequestDataTooBig:
             raise _too_large(limit) from None
         except (OSError, RawPostDataException):
-            raise ProblemError("malformed-json", "The body ended before its Content-Length.") from None
+            raise _cut_short() from None
+        if len(raw) < int(length):
+            # The client hung up, or counted wrongly: what there is may look like a whole (RFC 9112 section 8).
+            raise _cut_short()
     elif "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower():
         # Django reads nothing without a length; the server has undone the chunks and ends the stream itself.
         if not request.META.get("wsgi.input_terminated"):
@@ -59,6 +62,10 @@ def read_bytes(request: HttpRequest, limit: int) -> bytes:
     if len(raw) > limit:
         raise _too_large(limit)
     return raw
+
+
+def _cut_short() -> ProblemError:
+    return ProblemError("malformed-json", "The body ended before its Content-Length.")
 
 
 def _too_large(limit: int) -> ProblemError:

@@ -326,6 +326,15 @@ def test_row_a_chunked_body_has_the_same_limits_and_broken_chunks_are_400(api, c
     refused(api.client.generic("POST", "/api/v1/transactions", headers=headers, **environ), status, slug)
 
 
+@pytest.mark.parametrize("path", ["transactions", "webhooks/results"])
+def test_a_body_that_ended_before_its_length_is_none_however_whole_it_looks(api, path):
+    environ = {"wsgi.input": io.BytesIO(text()), "CONTENT_LENGTH": str(len(text()) + 1)}
+    headers = {"Authorization": f"Bearer {api.key}", "Idempotency-Key": "k"}
+    answer = api.client.generic("POST", f"/api/v1/{path}", b" ", "application/json", headers=headers, **environ)
+    refused(answer, 400, "malformed-json")
+    assert not Transaction.objects.exists()
+
+
 ENDPOINTS = [
     ("GET", "transactions"),
     ("POST", "transactions"),
