@@ -164,10 +164,18 @@ def post_worker_init(worker: Any) -> None:
     gc.set_threshold(20_000, 10, 10)
 
 
+def number(name: str, default: int) -> int:
+    """A setting that is a whole number from 1 up: with 0 processes the server would listen and answer nobody."""
+    text = os.environ.get(name, "").strip()
+    if text and not (text.isdecimal() and int(text)):
+        raise SystemExit(f"{name} must be a whole number of at least 1, such as {default}.")
+    return int(text or default)
+
+
 # Processes = cores of a small machine. Threads keep a request that waits (a lock, a slow client) from blocking others.
 worker_class = SharingWorker
-workers = int(os.environ.get("WEB_WORKERS", "2"))
-threads = int(os.environ.get("WEB_THREADS", "4"))
+workers = number("WEB_WORKERS", 2)
+threads = number("WEB_THREADS", 4)
 
 # Seconds. A worker that does not answer its master for so long is killed: above every deadline of a request.
 timeout = 30
@@ -189,7 +197,7 @@ limit_request_field_size = 8190
 accesslog = None
 errorlog = "-"
 logger_class = DiscreetLogger
-loglevel = os.environ.get("WEB_LOG_LEVEL", "warning")
+loglevel = os.environ.get("WEB_LOG_LEVEL") or "warning"
 
 # Gunicorn's heartbeat file: in memory, since a slow disk would make a healthy worker look dead.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None

@@ -24,6 +24,18 @@ CONF = runpy.run_path("ops/gunicorn.conf.py")
 THREADS = 2
 
 
+@pytest.mark.parametrize("name", ["WEB_WORKERS", "WEB_THREADS"])
+def test_processes_and_threads_are_at_least_one_and_an_empty_setting_is_none(monkeypatch, name):
+    def read(value):
+        monkeypatch.setenv(name, value)
+        return runpy.run_path("ops/gunicorn.conf.py")[name.removeprefix("WEB_").lower()]
+
+    assert read("") == CONF[name.removeprefix("WEB_").lower()] and read("3") == 3
+    for bad in ("0", "-1", "two"):
+        with pytest.raises(SystemExit, match=f"{name} must be a whole number of at least 1"):
+            read(bad)
+
+
 @pytest.fixture
 def listener():
     with socket.create_server(("127.0.0.1", 0), backlog=16) as listener:
