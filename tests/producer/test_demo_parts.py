@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import responses
+from django.core.management import CommandError, call_command
 
 from producer.demo import environment, ports
 from producer.demo.crowd import Crowd
@@ -136,3 +137,11 @@ def test_a_cursor_is_followed_to_the_end() -> None:
     responses.add(responses.GET, pages, json={"data": [{"id": "1"}], "next_cursor": None, "has_more": False})
     assert [found["id"] for found in Api(URL, "key").changed_since(None)] == ["2", "1"]
     assert "cursor=abc" in str(responses.calls[1].request.url)
+
+
+@pytest.mark.parametrize("option", ["--rate", "--seconds"])
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf"])
+def test_simulate_refuses_what_is_no_rate_or_time(monkeypatch: pytest.MonkeyPatch, option: str, value: str) -> None:
+    monkeypatch.setattr(Api, "why_not_usable", lambda _: "")
+    with pytest.raises(CommandError, match="numbers above 0"):
+        call_command("simulate", option, value, "--url", "http://127.0.0.1:1", "--key", "x")

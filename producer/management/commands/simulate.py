@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import os
 import time
 from argparse import ArgumentParser
@@ -37,8 +38,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         rate, seconds, threads = options["rate"], options["seconds"], options["threads"]
-        if rate <= 0 or seconds <= 0 or not 1 <= threads <= MAX_THREADS:
-            raise CommandError(f"--rate and --seconds must be above 0, --threads from 1 to {MAX_THREADS}.")
+        if not (0 < rate < math.inf and 0 < seconds < math.inf and 1 <= threads <= MAX_THREADS):
+            raise CommandError(f"--rate and --seconds must be numbers above 0, --threads from 1 to {MAX_THREADS}.")
         if not options["url"] or not options["key"]:
             raise CommandError(
                 "No address or key. Set PRODUCER_URL and PRODUCER_API_KEY (`make demo` prints both; "
