@@ -36,6 +36,11 @@ SQLITE_OPTIONS = {
 env = environ.FileAwareEnv()
 
 
+def secret(name: str, default: str = "") -> str:
+    """A setting of random characters, as it stands: to the library one that begins with `$` names another variable."""
+    return str(env.ENVIRON.get(name, "")).strip() or default
+
+
 def words(name: str, default: str = "") -> list[str]:
     """A list setting: items separated by white space or commas."""
     return [item for item in re.split(r"[,\s]+", env.str(name, default=default)) if item]

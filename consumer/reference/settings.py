@@ -10,7 +10,7 @@ from reference.env import ROOT, env
 # CONSUMER_DEBUG: development mode; tracebacks in the browser, and no refusal to start without secrets.
 DEBUG = env.bool("CONSUMER_DEBUG", default=False)
 # CONSUMER_SECRET_KEY: Django's own key for cookies and CSRF tokens; required unless CONSUMER_DEBUG is on.
-SECRET_KEY = env.str("CONSUMER_SECRET_KEY", default=environment.INSECURE_SECRET_KEY).strip()
+SECRET_KEY = environment.secret("CONSUMER_SECRET_KEY", environment.INSECURE_SECRET_KEY)
 # CONSUMER_ALLOWED_HOSTS: the host names under which the web process answers.
 ALLOWED_HOSTS = environment.words("CONSUMER_ALLOWED_HOSTS", default="127.0.0.1,localhost")
 # CONSUMER_DATABASE_URL: the Consumer's own database (postgres://… or sqlite:////path); never the Producer's.

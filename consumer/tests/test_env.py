@@ -69,6 +69,13 @@ def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
     assert "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" in ended.stdout
 
 
+def test_a_secret_key_may_begin_with_any_character_and_an_empty_one_is_none() -> None:
+    """One in fifty of Django's own begins so."""
+    others = {"RESULT_WEBHOOK_SECRET": "whsec_" + "A" * 32, "CONSUMER_WEBHOOK_SECRETS": "whsec_" + "A" * 32}
+    assert start(CONSUMER_SECRET_KEY="$" + "x" * 50, **others).returncode == 0
+    assert "CONSUMER_SECRET_KEY is not set" in start(CONSUMER_SECRET_KEY="", **others).stderr
+
+
 def test_a_filesystem_broker_gets_its_folders(tmp_path: Path) -> None:
     url, options = env.broker(f"filesystem://{tmp_path}/broker")
     assert url == "filesystem://"
