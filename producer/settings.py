@@ -259,7 +259,8 @@ WEBHOOK_TOLERANCE_SECONDS = 300
 WEBHOOK_CONNECT_TIMEOUT_SECONDS = 5.0
 WEBHOOK_READ_TIMEOUT_SECONDS = 15.0
 # A batch by webhook may take so long: a receiver gets its 15 s (Standard Webhooks), and the lease must outlive it by far.
-OUTBOX_FALLBACK_TIMEOUT_SECONDS = environment.number("OUTBOX_FALLBACK_TIMEOUT_SECONDS", 20.0, least=0.1)
+# Below a second no attempt would be begun (webhooks.fallback.MIN_ATTEMPT_SECONDS), and the relay would run in circles.
+OUTBOX_FALLBACK_TIMEOUT_SECONDS = environment.number("OUTBOX_FALLBACK_TIMEOUT_SECONDS", 20.0, least=1)
 INBOX_BATCH_SIZE = environment.number("INBOX_BATCH_SIZE", 100)
 INBOX_LEASE_SECONDS = environment.number("INBOX_LEASE_SECONDS", 30)
 INBOX_MAX_ATTEMPTS = environment.number("INBOX_MAX_ATTEMPTS", 12)

@@ -62,6 +62,7 @@ def test_a_complete_production_environment_starts():
         ({"API_RATE_PER_SECOND": "0"}, "API_RATE_PER_SECOND must be a whole number of at least 1"),
         ({"API_RATE_PER_SECOND": "abc"}, "API_RATE_PER_SECOND must be a whole number, such as 200"),
         ({"OUTBOX_BATCH_SIZE": "-5"}, "OUTBOX_BATCH_SIZE"),
+        ({"OUTBOX_FALLBACK_TIMEOUT_SECONDS": "0.5"}, "OUTBOX_FALLBACK_TIMEOUT_SECONDS must be a number of at least 1"),
         ({"OUTBOX_FALLBACK_AFTER_SECONDS": "nan"}, "OUTBOX_FALLBACK_AFTER_SECONDS"),
         ({"ADMIN_SECOND_FACTOR": "enabled"}, "ADMIN_SECOND_FACTOR must be true or false"),
         ({"HTTPS_ONLY": "ture"}, "HTTPS_ONLY must be true or false"),
