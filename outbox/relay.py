@@ -27,7 +27,10 @@ _OVERTAKEN = "Waits for an earlier event of its key, which failed."
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What one pass did. `waiting`: no channel could be used. `more`: further events are probably due now."""
+    """What one pass did. `waiting`: no channel could be used. `trouble`: the one that was used failed on the way.
+
+    `more`: further events are probably due now.
+    """
 
     claimed: int = 0
     published: int = 0
@@ -37,6 +40,7 @@ class Counts:
     lost: int = 0
     channel: str = ""
     waiting: bool = False
+    trouble: bool = False
     more: bool = False
 
     def __bool__(self) -> bool:
@@ -146,5 +150,6 @@ def _settle(batch: Batch, outcome: Outcome, choice: delivery.Choice, publisher: 
         released=settled.released,
         lost=settled.lost,
         channel=publisher.name,
+        trouble=outcome.trouble is not None,
         more=outcome.trouble is None and (batch.more or bool(settled.released)),
     )

@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 from outbox import prune, services, topology
 from outbox.management.commands import outbox, relay
 from outbox.models import ChannelState, OutboxMessage, ProcessState
-from outbox.publisher import Outcome, PublishError
+from outbox.publisher import Outcome, PublishError, Refusal
 from outbox.relay import Counts
 
 
@@ -50,6 +50,16 @@ def test_relay_once_fails_when_no_channel_works(fake, add):
         with pytest.raises(SystemExit) as stopped:
             run("relay", "--once")
         assert stopped.value.code == 1
+
+
+def test_relay_once_succeeds_when_an_event_was_handed_back_because_an_earlier_one_of_its_key_was_refused(
+    fake, add, look
+):
+    """The channel works; the refused event is tried again later, and what is behind it after it."""
+    first, second = add("a", 1), add("a", 2)
+    fake.answer = lambda events: Outcome(confirmed={second}, refused={first: Refusal("HTTP 422")})
+    assert "retried=1 dead=0 released=1" in run("relay", "--once")
+    assert (look(first).attempts, look(second).attempts) == (1, 0)
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ class Command(BaseCommand):
         if options["once"]:
             counts = run_once(limit=options["batch"])
             self.stdout.write(self._line(counts))
-            if counts.waiting or counts.released:
+            if counts.waiting or counts.trouble:
                 raise SystemExit(1)
             return
         self._stopping = False
