@@ -71,28 +71,28 @@ def should_close(request: Any) -> bool:
 Request.should_close = should_close
 
 
-# Seconds for a request to arrive in, or an answer to be read; and in which a client may be silent in the midst of a request.
+# Seconds for a request to arrive in, in which a client may be silent in the midst of one, and for it to take the answer.
 # Gunicorn itself waits for ever: a client whose network ends then has a thread for good, and eight of them had all. Shorter: a
-# slow network cannot send a batch of 2 MiB.
-ARRIVAL_SECONDS, SILENCE_SECONDS = 30.0, 10.0
+# slow network cannot send a batch of 2 MiB, or get a page of a hundred transactions with all that belongs to them.
+ARRIVAL_SECONDS, SILENCE_SECONDS, ANSWER_SECONDS = 30.0, 10.0, 60.0
 arrival = threading.local()
 receive = SocketUnreader.chunk
 
 
 def receive_in_time(unreader: Any, size_hint: int | None = None) -> bytes:
     """The next bytes of a request. A client that takes too long has hung up, and is told so; what it sent was no request."""
-    sock, before = unreader.sock, unreader.sock.gettimeout()
+    sock, before = unreader.sock, unreader.sock.gettimeout() or ANSWER_SECONDS
     left = getattr(arrival, "until", float("inf")) - time.monotonic()
     try:
-        sock.settimeout(max(0.001, min(left, before or SILENCE_SECONDS, SILENCE_SECONDS)))
+        sock.settimeout(max(0.001, min(left, SILENCE_SECONDS, before)))
         data: bytes = receive(unreader, size_hint)
     except TimeoutError:
         with contextlib.suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)
         return b""
     finally:
-        # For who sends the answer: so long may each part of it take as a whole, however steadily the client reads.
-        sock.settimeout(before or ARRIVAL_SECONDS)
+        # For who sends the answer.
+        sock.settimeout(before)
     return data
 
 

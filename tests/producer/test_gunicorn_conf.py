@@ -132,12 +132,12 @@ REFUSED = {
 }
 
 
-# Refuses without a look at the body, reads it, says more than any buffer holds, or fails.
+# Refuses without a look at the body, reads it, says much, or fails.
 APPLICATION = """
 def app(environ, start):
     if environ["PATH_INFO"] == "/much":
         start("200 OK", [("Content-Length", "50000000")])
-        return [b" " * 50000000]
+        return [b" " * 50_000_000]
     if environ["PATH_INFO"] == "/read":
         environ["wsgi.input"].read()
     elif environ["PATH_INFO"] != "/refuse":
@@ -173,7 +173,7 @@ def impatient(tmp_path_factory):
     (folder := tmp_path_factory.mktemp("app")).joinpath("conf.py").write_text(
         Path("ops/gunicorn.conf.py")
         .read_text()
-        .replace("ARRIVAL_SECONDS, SILENCE_SECONDS = 30.0, 10.0", "ARRIVAL_SECONDS, SILENCE_SECONDS = 1.5, 0.5")
+        .replace("ANSWER_SECONDS = 30.0, 10.0, 60.0", "ANSWER_SECONDS = 1.5, 0.5, 3.0")
     )
     with serving(folder, str(folder / "conf.py"), "--workers=1", "--threads=2") as (port, _):
         yield port
@@ -236,12 +236,22 @@ def test_clients_that_fall_silent_in_a_request_have_a_thread_for_a_while_and_not
         assert [sock.recv(100) for sock in silent] == [b""] * 4
 
 
-def test_clients_that_read_no_answer_have_a_thread_for_a_while_and_not_for_good(impatient):
+def test_clients_that_do_not_take_their_answers_have_a_thread_for_a_while(impatient):
     with ExitStack() as stack:
         for _ in range(4):
-            deaf = stack.enter_context(socket.create_connection(("127.0.0.1", impatient), 10))
-            deaf.sendall(b"GET /much HTTP/1.1\r\nHost: a\r\n\r\n")
+            sock = stack.enter_context(socket.create_connection(("127.0.0.1", impatient), 10))
+            sock.sendall(b"GET /much HTTP/1.1\r\nHost: a\r\n\r\n")
         assert ask(impatient, b"GET /refuse HTTP/1.1\r\nHost: a\r\n\r\n").status == 401
+
+
+def test_an_answer_may_take_longer_than_a_silence(impatient):
+    with socket.create_connection(("127.0.0.1", impatient), 10) as sock:
+        sock.sendall(b"GET /much HTTP/1.1\r\nHost: a\r\n\r\n")
+        threading.Event().wait(1)
+        received = 0
+        while received < 50_000_000 and (part := sock.recv(1_000_000)):
+            received += len(part)
+    assert received >= 50_000_000
 
 
 def test_a_client_that_goes_on_for_ever_is_ended_too(impatient):
