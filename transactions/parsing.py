@@ -130,6 +130,16 @@ def canonical(value: Any) -> bytes:
     return _ENCODER.encode(value).encode("utf-8", "surrogatepass")
 
 
+def is_longer(value: Any, limit: int) -> bool:
+    """Whether `canonical(value)` has more than `limit` bytes. Looks no further: `1e308` is five bytes of a body and 309 there."""
+    size = 0
+    for part in _ENCODER.iterencode(value):
+        size += len(part.encode("utf-8", "surrogatepass"))
+        if size > limit:
+            return True
+    return False
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):

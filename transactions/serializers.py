@@ -20,7 +20,7 @@ from transactions.money import (
     parse_amount,
     stored_digits_of,
 )
-from transactions.parsing import canonical, pointer
+from transactions.parsing import is_longer, pointer
 from transactions.problems import FieldError, ProblemError
 
 REQUIRED = ("account_number", "amount", "currency", "direction")
@@ -70,18 +70,26 @@ def _metadata(value: Any) -> dict[str, Any]:
         raise FieldValueError("Must be an object.")
     if len(value) > MAX_METADATA_KEYS:
         raise FieldValueError(f"May have {MAX_METADATA_KEYS} keys at most.")
-    if value and not _is_short(value) and len(canonical(value)) > MAX_METADATA_BYTES:
+    if value and not _is_short(value) and is_longer(value, MAX_METADATA_BYTES):
         raise FieldValueError("May have 8 KiB at most, as compact JSON in UTF-8.")
     return value
 
 
 def _is_short(metadata: dict[str, Any]) -> bool:
-    """Whether it cannot be too long: names and texts, no character of which takes more than six bytes (`\\u0001`)."""
+    """Whether it cannot be too long: names, texts, no character of which takes more than six bytes (`\\u0001`), and numbers."""
     characters = 0
     for name, value in metadata.items():
-        if type(value) is not str:
+        kind = type(value)
+        if kind is str:
+            characters += len(value)
+        elif kind is int:
+            characters += value.bit_length() // 16 + 1
+        elif kind is float:
+            # 25 bytes at most.
+            characters += 5
+        else:
             return False
-        characters += len(name) + len(value) + 1
+        characters += len(name) + 1
     return 6 * characters < MAX_METADATA_BYTES
 
 

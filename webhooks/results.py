@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from transactions.moments import FieldValueError, read_moment
-from transactions.parsing import MalformedJsonError, canonical, parse_object
+from transactions.parsing import MalformedJsonError, is_longer, parse_object
 from transactions.services import Result
 
 TYPES = ("transaction.processing", "transaction.succeeded", "transaction.failed")
@@ -69,7 +69,7 @@ def _processed_data(data: dict[str, Any], *, required: bool) -> dict[str, Any] |
         return None
     if not isinstance(value, dict):
         raise ResultFormatError("data.processed_data: must be an object.")
-    if len(canonical(value)) > MAX_PROCESSED_DATA_BYTES:
+    if is_longer(value, MAX_PROCESSED_DATA_BYTES):
         raise ResultFormatError("data.processed_data: may have 16 KiB at most.")
     _refuse_unstorable(value, "data.processed_data")
     return value
@@ -81,7 +81,7 @@ def _error(data: dict[str, Any], *, required: bool) -> dict[str, Any] | None:
         return None
     if not isinstance(value, dict) or not all(isinstance(value.get(name), str) for name in ("code", "message")):
         raise ResultFormatError("data.error: must be an object with the strings code and message.")
-    if len(canonical(value)) > MAX_ERROR_CHARACTERS:
+    if is_longer(value, MAX_ERROR_CHARACTERS):
         raise ResultFormatError("data.error: is too long.")
     _refuse_unstorable(value, "data.error")
     return value

@@ -14,6 +14,7 @@ from transactions.parsing import (
     MalformedJsonError,
     canonical,
     find_bad_text,
+    is_longer,
     may_hold_bad_text,
     parse_json,
     parse_object,
@@ -238,6 +239,12 @@ def test_whatever_json_writes_is_read_back_equal(value: Any) -> None:
     assert canonical(parse_json(canonical(parse_json(json.dumps(value).encode())))) == canonical(
         parse_json(json.dumps(value).encode())
     )
+
+
+@given(JSON)
+def test_longer_is_what_has_more_bytes_in_the_one_spelling(value: Any) -> None:
+    size = len(canonical(value))
+    assert not is_longer(value, size) and is_longer(value, size - 1)
 
 
 @given(st.binary() | st.text(alphabet='{}[]",:0123eE+-.tfn\\u ', max_size=60).map(str.encode))

@@ -1,6 +1,7 @@
 """No amount changes on its way: what is submitted is what is stored, told, sent on and read."""
 
 import json
+import tracemalloc
 import uuid
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -17,7 +18,7 @@ from transactions import interventions
 from transactions.models import Transaction
 from transactions.money import CURRENCIES
 from transactions.parsing import canonical
-from transactions.serializers import MAX_METADATA_BYTES, _is_short, etag, represent
+from transactions.serializers import MAX_METADATA_BYTES, _is_short, etag, read_new, represent
 
 pytestmark = pytest.mark.django_db
 
@@ -159,6 +160,32 @@ def test_a_currency_with_fewer_digits_than_before_shows_what_was_stored_with_mor
     assert api.get(made["Location"]).json() == made.json()
     changed = api.request("PATCH", made["Location"], {"description": "x"}, If_Match=made["ETag"])
     assert (changed.status_code, changed.json()["amount"]) == (200, "125.50")
+
+
+def test_metadata_far_too_long_is_not_spelled_out_to_see_that():
+    """`1e308` is five bytes of a body and 309 as compact JSON: a body of 2 MiB became 100."""
+    body = new_transaction(metadata={"a": [int(1e308)] * 50_000})
+    tracemalloc.start()
+    try:
+        _, errors = read_new(body)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+    assert [error["pointer"] for error in errors] == ["#/metadata"]
+
+
+NUMBERS = st.integers(-(10**1000), 10**1000) | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(st.dictionaries(st.text(max_size=2), NUMBERS, min_size=1, max_size=30))
+def test_metadata_of_numbers_that_is_short_for_certain_is_short(metadata):
+    assert not _is_short(metadata) or len(canonical(metadata)) <= MAX_METADATA_BYTES
+    assert len(canonical(metadata)) <= 6 * sum(value_size(value) + len(name) + 1 for name, value in metadata.items())
+
+
+def value_size(value):
+    """What `_is_short` takes for a number, in units of six bytes."""
+    return 5 if isinstance(value, float) else value.bit_length() // 16 + 1
 
 
 @given(st.dictionaries(st.text(min_size=1, max_size=400), st.text(max_size=400), min_size=1, max_size=5))
