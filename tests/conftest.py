@@ -6,7 +6,10 @@ import uuid
 import hypothesis
 import pytest
 
-from tests.settings import CI, HAS_POSTGRES, HAS_RABBITMQ, ON_SQLITE
+from tests import stack
+from tests.settings import CI, DATABASE_URL, HAS_POSTGRES, HAS_RABBITMQ, ON_SQLITE
+
+stack.TEMPLATE.server = DATABASE_URL
 
 # A busy machine is no failure: by default an example may take 200 ms, and did not always. With CI=true the library loads
 # a profile of its own, without that limit and with the same examples each time.

@@ -1,5 +1,6 @@
 """The whole system as processes of its own, on a private database and a private RabbitMQ virtual host."""
 
+import atexit
 import contextlib
 import json
 import os
@@ -8,22 +9,29 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlsplit, urlunsplit
 
 import kombu
 import psycopg2
 import requests
 
+from outbox import topology
+
 ROOT = Path(__file__).resolve().parent.parent
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 QUEUES = ("consumer.transactions.v1", "consumer.transactions.v1.dead", "producer.results.v1", "producer.tasks.v1")
 # A supervisor's pause before it starts a dead process again.
 RESTART_SECONDS = 0.2
+# What is made once and copied for each stack, since a process that migrates costs as much as a test. `server` is the URL of the
+# one whose databases may be copies: it is there before and after all stacks. tests/conftest.py says which; else there is none.
+TEMPLATE = SimpleNamespace(server=None)
 FAILPOINT = ROOT / "tests" / "faults" / "failpoint.py"
 
 
@@ -101,7 +109,6 @@ class Stack:
         self.name = f"e2e_{uuid.uuid4().hex[:10]}"
         self.processes: dict[str, Process] = {}
         self.admin_url = database_url
-        self._sql_admin(f'CREATE DATABASE "{self.name}"')
         self.database_url = urlunsplit(urlsplit(database_url)._replace(path=f"/{self.name}"))
         self.own_vhost = not private_broker
         self.broker_url = broker_url
@@ -139,13 +146,44 @@ class Stack:
             **settings,
         }
         self.env.pop("DJANGO_SETTINGS_MODULE", None)
-        self.manage("migrate", "--verbosity=0")
-        if self.own_vhost:
+        self.key = self._made_database()
+        if self.own_vhost and TEMPLATE.server:
+            with topology.connect(self.broker_url) as connection:
+                topology.declare(connection, topology.all_queues())
+        elif self.own_vhost:
             self.manage("declare_topology")
-        self.key = self.manage("create_api_client", "e2e").strip().splitlines()[-1]
         self.env["PRODUCER_API_KEY"] = self.key
-        self.run([sys.executable, "manage.py", "migrate", "--verbosity=0"], ROOT / "consumer")
-        shutil.copy(folder / "consumer.sqlite3", folder / "consumer.empty")
+        shutil.copy(self._migrated_consumer(), folder / "consumer.empty")
+        shutil.copy(folder / "consumer.empty", folder / "consumer.sqlite3")
+
+    def _made_database(self):
+        """A migrated database with a client; the client's key. Migrated once on a server that outlives the stack, then copied."""
+        if self.admin_url != TEMPLATE.server:
+            self._sql_admin(f'CREATE DATABASE "{self.name}"')
+            return self._migrated()
+        if not hasattr(TEMPLATE, "key"):
+            TEMPLATE.name = f"{self.name}_template"
+            self._sql_admin(f'CREATE DATABASE "{TEMPLATE.name}"')
+            atexit.register(self._sql_admin, f'DROP DATABASE "{TEMPLATE.name}" WITH (FORCE)')
+            where = urlunsplit(urlsplit(self.admin_url)._replace(path=f"/{TEMPLATE.name}"))
+            TEMPLATE.key = self._migrated(DATABASE_URL=where)
+        self._sql_admin(f'CREATE DATABASE "{self.name}" TEMPLATE "{TEMPLATE.name}"')
+        return TEMPLATE.key
+
+    def _migrated(self, **env):
+        self.run([sys.executable, "manage.py", "migrate", "--verbosity=0"], **env)
+        told = self.run([sys.executable, "manage.py", "create_api_client", "e2e"], **env)
+        return told.strip().splitlines()[-1]
+
+    def _migrated_consumer(self):
+        """The file of an empty Consumer's database, made once."""
+        if not hasattr(TEMPLATE, "consumer"):
+            TEMPLATE.folder = tempfile.TemporaryDirectory()
+            made = Path(TEMPLATE.folder.name) / "consumer.sqlite3"
+            migrate = [sys.executable, "manage.py", "migrate", "--verbosity=0"]
+            self.run(migrate, ROOT / "consumer", CONSUMER_DATABASE_URL=f"sqlite:///{made}")
+            TEMPLATE.consumer = made
+        return TEMPLATE.consumer
 
     # --- services
 
@@ -180,8 +218,8 @@ class Stack:
 
     # --- processes
 
-    def run(self, command, folder=ROOT):
-        done = subprocess.run(command, env=self.env, cwd=folder, capture_output=True, text=True, timeout=120)
+    def run(self, command, folder=ROOT, **env):
+        done = subprocess.run(command, env={**self.env, **env}, cwd=folder, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
