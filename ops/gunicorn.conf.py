@@ -14,6 +14,7 @@ from typing import Any
 
 from gunicorn import util
 from gunicorn.glogging import Logger
+from gunicorn.http.errors import InvalidHeader
 from gunicorn.http.message import Request
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import ThreadWorker
@@ -131,6 +132,12 @@ class SharingWorker(ThreadWorker):
         """One request, in a thread; its time begins with its first bytes."""
         arrival.until = time.monotonic() + ARRIVAL_SECONDS
         return super().handle(conn)
+
+    def handle_request(self, req: Any, conn: Any) -> Any:
+        """A request that names no host is none (RFC 9112 section 3.2): else the address of this server would be taken for it."""
+        if req.version >= (1, 1) and not any(name == "HOST" for name, _ in req.headers):
+            raise InvalidHeader("HOST", req=req)
+        return super().handle_request(req, conn)
 
     def enqueue_req(self, conn: Any) -> None:
         """A request for a thread; when it took the last free one, the next connection is somebody else's for a moment."""

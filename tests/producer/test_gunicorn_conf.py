@@ -127,6 +127,7 @@ REFUSED = {
     "a header over the limit": (b"GET / HTTP/1.1\r\nHost: a\r\nX: %s\r\n\r\n" % (b"x" * 9000), 431),
     "an unknown expectation": (b"GET / HTTP/1.1\r\nHost: a\r\nExpect: secret\r\n\r\n", 417),
     "an unknown transfer coding": (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: secret\r\n\r\n", 501),
+    "no host": (b"GET /refuse HTTP/1.1\r\n\r\n", 400),
     "a header without a colon": (b"GET / HTTP/1.1\r\nHost: a\r\nAuthorization Bearer secret\r\n\r\n", 400),
     "a body for a request line": (b'{"account_number":"secret: 1"}\r\n\r\n', 400),
 }
