@@ -18,8 +18,11 @@ if not CI:
     hypothesis.settings.load_profile("anywhere")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
     for item in items:
+        if item.get_closest_marker("django_db") or {"db", "transactional_db"} & {*item.fixturenames}:
+            item.add_marker(pytest.mark.database)
         if item.get_closest_marker("postgres") and ON_SQLITE:
             item.add_marker(_missing("PostgreSQL", HAS_POSTGRES))
         if item.get_closest_marker("rabbitmq") and not HAS_RABBITMQ:
