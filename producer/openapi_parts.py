@@ -114,9 +114,11 @@ def parameters() -> dict[str, Any]:
         "If-Match-Optional": _tag(
             "If-Match", required=False, description="The ETag of what you read: cancels only that version."
         ),
+        # Its example fits what is there: the documentation page sends what it shows.
         "If-Match-Read": _tag(
-            "If-Match", required=False, description="The ETag of what you want: 412 if it is another by now."
-        ),
+            "If-Match", required=False, description="The ETag of what you want, or `*`: 412 if it is another by now."
+        )
+        | {"example": "*"},
         "If-None-Match": _tag("If-None-Match", required=False, description="The ETag you have: 304 if it still holds."),
         "traceparent": {
             "name": "traceparent",
