@@ -29,7 +29,11 @@ def node(tmp_path_factory):
 
 @pytest.fixture
 def channel(node, settings):
+    """With an empty queue: the tests share the node, in any order."""
     settings.BROKER_URL = node.url
+    with topology.connect() as connection, connection.channel() as own:
+        topology.declare(connection)
+        own.queue_purge(settings.OUTBOX_ROUTES["transactions"]["queue"])
     return Channel(node, settings.OUTBOX_ROUTES)
 
 
