@@ -53,7 +53,7 @@ class ChannelStats:
 # Those that were requeued are few and have an index of their own: a join, and all is read from indexes alone, whatever waits.
 _PENDING = """
     SELECT count(*), min({id}) FILTER (WHERE again.requeued_at IS NULL), min(again.requeued_at)
-      FROM outbox_outboxmessage AS waiting
+      FROM outbox_outboxmessage
       LEFT JOIN (SELECT id AS again_id, requeued_at FROM outbox_outboxmessage
                   WHERE state = 'pending' AND requeued_at IS NOT NULL) AS again ON again_id = id
      WHERE state = 'pending'

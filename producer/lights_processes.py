@@ -10,7 +10,7 @@ DATABASE_SLOW_SECONDS, DATABASE_BAD_SECONDS = 0.25, 1.0
 # Seconds between two clocks; signatures hold for 300.
 CLOCK_OFF_SECONDS, CLOCK_BAD_SECONDS = 5.0, 60.0
 
-
+# A `results-worker` reads only the second door of results; a `worker` applies them, whatever else it reads.
 KINDS = ("beat", "worker", "results-worker", "relay")
 
 

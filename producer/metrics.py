@@ -13,13 +13,12 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from outbox.stats import outbox_stats, parked_count
 from producer import condition, metric_files
+from producer.lights_processes import KINDS
 from producer.methods import read_only
 from transactions.stats import overdue_count
 from webhooks.stats import inbox_stats, refusal_stats
 
 _LEVELS = {"ok": 0, "warn": 1, "bad": 2}
-# A `results-worker` reads only the second door of results; a `worker` applies them, whatever else it reads.
-KINDS = ("beat", "worker", "results-worker", "relay")
 
 
 class DatabaseCollector:

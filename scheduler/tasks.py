@@ -82,9 +82,9 @@ def mark_overdue(task: Any) -> int:
 
 @shared_task(name="scheduler.prune", bind=True)
 def prune(task: Any) -> dict[str, int]:
-    """Retention, in small batches, within a budget. Each part has its share and its turn, whatever becomes of the others.
+    """Retention, in small batches in turn, within a budget: no part waits for another to be done, or to work at all.
 
-    Raises the first error of the database that any met, when all have had their turn.
+    Raises the first error of the database that any met, when the others are done.
     """
     jobs = {
         "outbox": outbox_prune.prune_once,
@@ -96,14 +96,19 @@ def prune(task: Any) -> dict[str, int]:
     }
     heartbeat.forget()
     total, errors = dict.fromkeys(jobs, 0), list[Exception]()
-    for name, job in jobs.items():
-        until = time.monotonic() + PRUNE_BUDGET_SECONDS / len(jobs)
-        try:
-            while time.monotonic() < until and (count := job()):
+    until = time.monotonic() + PRUNE_BUDGET_SECONDS
+    while jobs and time.monotonic() < until:
+        for name, job in list(jobs.items()):
+            try:
+                count = job()
+            except (DatabaseError, InterfaceError) as error:
+                log.warning("not pruned", extra={"part": name, "reason": type(error).__name__})
+                errors.append(error)
+                count = 0
+            if count:
                 total[name] += count
-        except (DatabaseError, InterfaceError) as error:
-            log.warning("not pruned", extra={"part": name, "reason": type(error).__name__})
-            errors.append(error)
+            else:
+                del jobs[name]
     if errors:
         raise errors[0]
     if not any(total.values()):
